@@ -1,0 +1,57 @@
+// Worker threads for the forward pass: work is cut into fixed blocks that threads claim from one counter, so the share
+// of each thread varies and the result does not.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace junto {
+
+/// A fixed set of threads; the caller's thread is worker 0. One for_each_block at a time, from one thread.
+class ThreadPool {
+ public:
+  /// `threads` 0 takes what the machine (or its cgroup) gives.
+  explicit ThreadPool(int threads = 0);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  /// Calls body(block, worker) once for every block in [0, blocks) and returns when all are done. The first exception of
+  /// a body is thrown here, after the others have ended.
+  template <class Body>
+  void for_each_block(std::int64_t blocks, Body&& body) {
+    using Plain = std::remove_reference_t<Body>;
+    run(blocks, [](void* context, std::int64_t block, int worker) { (*static_cast<Plain*>(context))(block, worker); },
+        const_cast<std::remove_const_t<Plain>*>(&body));
+  }
+
+ private:
+  using Call = void (*)(void*, std::int64_t, int);
+  void run(std::int64_t blocks, Call call, void* context);
+  void work(int worker);
+  void claim_blocks(int worker);
+
+  std::vector<std::thread> workers_;
+  Call call_ = nullptr;
+  void* context_ = nullptr;
+  std::int64_t blocks_ = 0;
+  std::exception_ptr error_;
+  std::atomic_flag has_error_;
+  alignas(64) std::atomic<std::int64_t> next_block_{0};
+  alignas(64) std::atomic<std::uint32_t> generation_{0};
+  alignas(64) std::atomic<int> running_{0};
+  std::atomic<bool> stop_{false};
+};
+
+/// Cores that this process may use: affinity and the cgroup's CPU quota, at least 1.
+int available_cores();
+
+}  // namespace junto

@@ -1,0 +1,86 @@
+// Linear maps with stored weights: out = x * w^T. One call does a range of output rows for any number of input rows.
+//
+// Row invariance: on one instruction set, out[m, n] depends on row m of x and row n of w alone, to the bit: every kernel
+// accumulates over K in one fixed order, however many rows a call has and wherever its range begins.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "tensor/dtype.h"
+#include "tensor/tensor.h"
+#include "tensor/view.h"
+
+namespace junto {
+
+/// In what form activations meet quantised weights. F32, F16 and BF16 weights always take float activations.
+enum class ActivationType : std::uint8_t { kF32, kQ8 };
+
+/// Weights [rows, cols] as the kernels read them. Cheap to copy: it shares its bytes.
+struct WeightMatrix {
+  DType type = DType::kF32;
+  std::int64_t rows = 0;  // N, output features
+  std::int64_t cols = 0;  // K, input features
+  std::size_t row_bytes = 0;
+  const std::byte* data = nullptr;
+  std::shared_ptr<const void> keep_alive;
+
+  std::size_t bytes() const { return row_bytes * static_cast<std::size_t>(rows); }
+};
+
+/// Takes a 2-d tensor [N, K] as it is stored. Throws Error where K is no multiple of the type's block.
+WeightMatrix make_weights(const Tensor& tensor);
+
+/// Input rows [rows, cols] in float and, once quantise() was called, in Q8: int8 values with one float scale and one
+/// integer sum per 32 columns. Reused from call to call without allocating.
+class ActivationRows {
+ public:
+  /// Shows `x`, which must stay alive while this is used. Drops an earlier Q8 form.
+  void assign(MatrixView<const float> x);
+  /// Quantises rows [begin, end); rows may be done by different threads. reserve_q8() must come first.
+  void reserve_q8();
+  void quantise(std::int64_t begin, std::int64_t end);
+  /// reserve_q8 and quantise of all rows.
+  void quantise_all();
+
+  MatrixView<const float> floats() const { return x_; }
+  std::int64_t rows() const { return x_.rows; }
+  std::int64_t cols() const { return x_.cols; }
+  bool has_q8() const { return has_q8_; }
+
+  /// For kernels. Q8 rows are padded with zeros to a multiple of 256 columns.
+  std::int64_t q8_stride() const { return q8_stride_; }            // int8 values from row to row
+  const std::int8_t* q8(std::int64_t row) const { return q8_.data() + row * q8_stride_; }
+  const float* q8_scales(std::int64_t row) const { return scales_.data() + row * (q8_stride_ / 32); }   // per 32 columns
+  const std::int32_t* q8_sums(std::int64_t row) const { return sums_.data() + row * (q8_stride_ / 16); }  // per 16 columns
+
+ private:
+  MatrixView<const float> x_;
+  std::vector<std::int8_t> q8_;
+  std::vector<float> scales_;
+  std::vector<std::int32_t> sums_;
+  std::int64_t q8_stride_ = 0;
+  bool has_q8_ = false;
+};
+
+/// Rows of w that one call computes.
+struct RowRange {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+
+/// out[out_rows[i], n] = sum over k of x[x_rows[i], k] * w[n, k], for n in `range`; empty id lists mean the identity.
+/// `out` has at least range.end columns. Uses the Q8 form where w is quantised and x has one. Does not start threads.
+void matmul(const WeightMatrix& w, RowRange range, const ActivationRows& x, std::span<const std::int32_t> x_rows,
+            MatrixView<float> out, std::span<const std::int32_t> out_rows);
+
+/// Rows of w that one block of work should hold: callers cut [0, w.rows) at multiples of it.
+std::int64_t matmul_block_rows(const WeightMatrix& w);
+
+/// Name of the instruction set in use: "portable", "avx2", "avx512"; JUNTO_ISA forces one (Error if the CPU lacks it).
+std::string_view active_isa();
+
+}  // namespace junto
