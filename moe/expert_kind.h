@@ -1,0 +1,32 @@
+// What an expert computes, and what that costs.
+#pragma once
+
+#include <cstdint>
+
+namespace junto {
+
+/// Zero, copy and constant experts do no matrix work: dispatch, caches and prefetch skip them (MoE++, arXiv 2410.07348).
+enum class ExpertKind : std::uint8_t {
+  kFfn,       // gated or plain feed-forward network
+  kZero,      // 0
+  kCopy,      // its input
+  kConstant,  // a stored vector [D]
+};
+
+/// True where the expert has weights to be read and multiplied.
+constexpr bool has_weights(ExpertKind kind) { return kind == ExpertKind::kFfn; }
+
+enum class ActivationKind : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kReluSquared, kSwigluOai };
+
+/// hidden = act(gate) * up where gated, act(up) where not.
+/// kSwigluOai (gpt-oss): g = min(gate, limit), u = clamp(up, -limit, limit), hidden = (u + 1) * g * sigmoid(alpha * g).
+struct Activation {
+  ActivationKind kind = ActivationKind::kSilu;
+  bool gated = true;
+  float limit = 0.0f;
+  float alpha = 0.0f;
+
+  bool operator==(const Activation&) const = default;
+};
+
+}  // namespace junto
