@@ -5,7 +5,8 @@
 
 namespace junto {
 
-/// Zero, copy and constant experts do no matrix work: dispatch, caches and prefetch skip them (MoE++, arXiv 2410.07348).
+/// Zero, copy and constant experts do no matrix work: dispatch, caches and prefetch skip them (MoE++, arXiv
+/// 2410.07348).
 enum class ExpertKind : std::uint8_t {
   kFfn,       // gated or plain feed-forward network
   kZero,      // 0
@@ -14,7 +15,9 @@ enum class ExpertKind : std::uint8_t {
 };
 
 /// True where the expert has weights to be read and multiplied.
-constexpr bool has_weights(ExpertKind kind) { return kind == ExpertKind::kFfn; }
+constexpr bool has_weights(ExpertKind kind) {
+  return kind == ExpertKind::kFfn;
+}
 
 enum class ActivationKind : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kReluSquared, kSwigluOai };
 

@@ -7,8 +7,8 @@
 
 namespace junto {
 
-/// Compressed rows: the slots of unit u are offset[u] .. offset[u + 1]. A slot's place is where its expert's output goes
-/// and the order in which outputs are summed: by weight descending, then id ascending.
+/// Compressed rows: the slots of unit u are offset[u] .. offset[u + 1]. A slot's place is where its expert's output
+/// goes and the order in which outputs are summed: by weight descending, then id ascending.
 struct RoutePlan {
   std::vector<std::int32_t> offset = {0};  // [units + 1]
   std::vector<std::int32_t> expert;        // [slots], 0 .. experts - 1 (zero-computation experts after the real ones)

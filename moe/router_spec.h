@@ -29,9 +29,9 @@ struct TopK {
   int k = 1;
 };
 struct TopP {
-  float p = 0.5f;         // smallest set whose mass reaches p (inclusive: with the expert that crosses it)
+  float p = 0.5f;  // smallest set whose mass reaches p (inclusive: with the expert that crosses it)
   bool inclusive = true;
-  int max_k = 0;          // 0: no bound
+  int max_k = 0;  // 0: no bound
 };
 struct Threshold {
   float threshold = 0.0f;  // scores >= threshold
@@ -58,10 +58,10 @@ using SelectRule = std::variant<TopK, TopP, Threshold, Gap, GroupLimited, Sparse
 
 /// Weights of the chosen experts, from the unbiased scores.
 enum class Weigh : std::uint8_t {
-  kRaw,               // the score
-  kRenormalised,      // divided by the sum over the chosen (+ renormalise_eps, or at least renormalise_min)
-  kSoftmaxOfChosen,   // softmax over the chosen experts' logits
-  kConstant,          // 1
+  kRaw,              // the score
+  kRenormalised,     // divided by the sum over the chosen (+ renormalise_eps, or at least renormalise_min)
+  kSoftmaxOfChosen,  // softmax over the chosen experts' logits
+  kConstant,         // 1
 };
 
 /// Where a weight multiplies: on the expert's output (nearly all), or on its input (Llama 4).
@@ -69,7 +69,7 @@ enum class WeightOn : std::uint8_t { kOutput, kInput };
 
 struct RouterSpec {
   int version = 1;
-  int experts = 0;       // E, zero-computation experts included
+  int experts = 0;  // E, zero-computation experts included
   LogitsKind logits = LogitsKind::kLinear;
   float logit_scale = 1.0f;
   float logit_softcap = 0.0f;  // 0: none; else c * tanh(logit / c)

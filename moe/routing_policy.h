@@ -16,13 +16,13 @@ namespace junto {
 /// The changes for one layer. Empty means: as the model says.
 struct LayerPolicy {
   std::optional<int> top_k;
-  std::optional<float> top_p;       // replaces the selection rule by top-p (bounded by the model's k unless max_experts)
-  std::optional<float> threshold;   // replaces the selection rule by a threshold on the scores
-  std::optional<int> max_experts;   // upper bound on the chosen, whatever the rule
-  std::optional<bool> renormalise;  // false: raw weights; true: renormalised over the chosen
-  std::vector<std::int32_t> forbidden;                   // never chosen
-  std::vector<std::int32_t> allowed;                     // not empty: only these
-  std::vector<std::pair<std::int32_t, float>> offsets;   // added to router logits
+  std::optional<float> top_p;      // replaces the selection rule by top-p (bounded by the model's k unless max_experts)
+  std::optional<float> threshold;  // replaces the selection rule by a threshold on the scores
+  std::optional<int> max_experts;  // upper bound on the chosen, whatever the rule
+  std::optional<bool> renormalise;                      // false: raw weights; true: renormalised over the chosen
+  std::vector<std::int32_t> forbidden;                  // never chosen
+  std::vector<std::int32_t> allowed;                    // not empty: only these
+  std::vector<std::pair<std::int32_t, float>> offsets;  // added to router logits
 
   bool empty() const;
   bool operator==(const LayerPolicy&) const = default;
@@ -30,8 +30,8 @@ struct LayerPolicy {
 
 /// A value: copied with its sequence, compared for cache keys, changed between tokens.
 struct RoutingPolicy {
-  LayerPolicy all;                         // every layer
-  std::map<int, LayerPolicy> layers;       // by block number; fields present here win over `all`
+  LayerPolicy all;                    // every layer
+  std::map<int, LayerPolicy> layers;  // by block number; fields present here win over `all`
 
   bool empty() const { return all.empty() && layers.empty(); }
   /// What holds in block `layer`.

@@ -1,0 +1,63 @@
+// The expert computation of one MoE layer: all experts that a plan names, over their groups of rows, in a few parallel
+// regions. Weights of one expert are read once however many rows chose it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "kernels/matmul.h"
+#include "moe/dispatch.h"
+#include "moe/expert_store.h"
+#include "moe/route_plan.h"
+#include "moe/router_spec.h"
+#include "tensor/view.h"
+
+namespace junto {
+
+/// Buffers of run_experts(), kept from call to call so that it does not allocate in steady state.
+struct ExpertScratch {
+  /// Rows of experts of one width; unequal widths have buffers of their own.
+  struct Hidden {
+    std::int64_t width = 0;
+    std::int64_t rows = 0;
+    Matrix<float> gate;     // [rows, width]
+    Matrix<float> hidden;   // [rows, width]: up, then the activation's result
+    ActivationRows inputs;  // hidden, as down() takes it
+  };
+  /// One active expert of this call.
+  struct Job {
+    const ExpertWeights* expert = nullptr;
+    std::span<const std::int32_t> slots;
+    std::span<const std::int32_t> units;
+    std::size_t hidden = 0;        // index into `hidden`
+    std::int64_t first_row = 0;    // its first row there
+    std::int64_t first_place = 0;  // its first place in the groups
+    OverlayScratch gate, up, down;
+  };
+  /// Part of a job that one thread does: rows [row_begin, row_end) of the job, outputs [begin, end).
+  struct Task {
+    std::int32_t job = 0;
+    std::int64_t begin = 0, end = 0;
+    std::int64_t row_begin = 0, row_end = 0;
+  };
+  std::vector<Hidden> hidden;
+  std::vector<Job> jobs;
+  std::vector<Task> tasks;
+  std::vector<std::int32_t> row_ids;  // 0, 1, 2...
+  Matrix<float> weighted;             // [places, D]: inputs times weight, WeightOn::kInput
+  ActivationRows weighted_inputs;
+};
+
+/// slot_output[s, :] = expert of slot s applied to x[unit of s], for all slots of `groups` (rank-local slots where the
+/// groups were made for one rank; other rows are left alone). Weights are not applied here, but for WeightOn::kInput,
+/// where the plan's weight multiplies the input.
+///
+/// x [units, D] must have its Q8 form where `activations` is kQ8 and an expert is quantised. experts [E] may hold null
+/// for experts without slots. The bits of a row depend on its input, its weight and its expert alone.
+ExpertUse run_experts(std::span<const ExpertWeights* const> experts, const RoutePlan& plan, const ExpertGroups& groups,
+                      WeightOn weight_on, ActivationType activations, const ActivationRows& x, ThreadPool& pool,
+                      ExpertScratch& scratch, MatrixView<float> slot_output);
+
+}  // namespace junto
