@@ -1,6 +1,9 @@
 # The rooms, ground floor first. A room includes only rooms before it; a test walks the includes and checks it.
 set(JUNTO_ROOMS base tensor kernels format moe model compress analyze generate)
 
+# Rooms whose tests run threads: what ThreadSanitizer is spent on.
+set(JUNTO_THREADED_ROOMS base kernels moe model generate)
+
 # Flags of every target. FMA is explicit everywhere: contraction would make a row's bits depend on the compiler's mood.
 function(junto_options target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Werror -ffp-contract=off -fno-math-errno)
@@ -48,6 +51,10 @@ function(junto_tests room)
   junto_options(${room}_test)
   add_test(NAME ${room} COMMAND ${room}_test)
   set_tests_properties(${room} PROPERTIES TIMEOUT 900)
+  if(room IN_LIST JUNTO_THREADED_ROOMS)
+    set_tests_properties(${room} PROPERTIES LABELS threads)
+    add_dependencies(threaded_tests ${room}_test)
+  endif()
 endfunction()
 
 function(junto_room room)
@@ -62,7 +69,9 @@ function(junto_room room)
     file(GLOB_RECURSE fuzzers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${room}/*_fuzz.cc)
     foreach(fuzzer IN LISTS fuzzers)
       get_filename_component(name ${fuzzer} NAME_WE)
-      add_executable(${name} ${fuzzer})
+      add_executable(${name} EXCLUDE_FROM_ALL ${fuzzer})
+      set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzzers)
+      add_dependencies(fuzzers ${name})
       target_link_libraries(${name} PRIVATE engine)
       target_link_options(${name} PRIVATE -fsanitize=fuzzer)
       target_compile_definitions(${name} PRIVATE JUNTO_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
