@@ -1,7 +1,7 @@
 // Linear maps with stored weights: out = x * w^T. One call does a range of output rows for any number of input rows.
 //
-// Row invariance: on one instruction set, out[m, n] depends on row m of x and row n of w alone, to the bit: every kernel
-// accumulates over K in one fixed order, however many rows a call has and wherever its range begins.
+// Row invariance: on one instruction set, out[m, n] depends on row m of x and row n of w alone, to the bit: every
+// kernel accumulates over K in one fixed order, however many rows a call has and wherever its range begins.
 #pragma once
 
 #include <cstdint>
@@ -52,10 +52,12 @@ class ActivationRows {
   bool has_q8() const { return has_q8_; }
 
   /// For kernels. Q8 rows are padded with zeros to a multiple of 256 columns.
-  std::int64_t q8_stride() const { return q8_stride_; }            // int8 values from row to row
+  std::int64_t q8_stride() const { return q8_stride_; }  // int8 values from row to row
   const std::int8_t* q8(std::int64_t row) const { return q8_.data() + row * q8_stride_; }
-  const float* q8_scales(std::int64_t row) const { return scales_.data() + row * (q8_stride_ / 32); }   // per 32 columns
-  const std::int32_t* q8_sums(std::int64_t row) const { return sums_.data() + row * (q8_stride_ / 16); }  // per 16 columns
+  const float* q8_scales(std::int64_t row) const { return scales_.data() + row * (q8_stride_ / 32); }  // per 32 columns
+  const std::int32_t* q8_sums(std::int64_t row) const {
+    return sums_.data() + row * (q8_stride_ / 16);
+  }  // per 16 columns
 
  private:
   MatrixView<const float> x_;

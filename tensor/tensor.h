@@ -20,7 +20,7 @@ std::string to_string(const Shape& shape);
 struct Tensor {
   DType type = DType::kF32;
   Shape shape;
-  std::span<const std::byte> bytes;       // row-major; bytes_of(type, values()) of them
+  std::span<const std::byte> bytes;        // row-major; bytes_of(type, values()) of them
   std::shared_ptr<const void> keep_alive;  // what owns `bytes`
 
   std::int64_t values() const;

@@ -1,0 +1,20 @@
+// Q4_0: 32 values in 18 bytes, 4.5 bits each; w = d * (q - 8), q 0..15.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tensor/block_formats.h"
+
+namespace junto {
+
+struct BlockQ4_0 {
+  std::uint16_t d;         // scale, F16
+  std::uint8_t quant[16];  // value i: low nibble of byte i; value i + 16: its high nibble
+};
+static_assert(sizeof(BlockQ4_0) == 18);
+
+void unpack_q4_0(const std::byte* block, UnpackedBlock& out);
+void encode_q4_0(const float* in, std::byte* out, std::int64_t count, const float* importance);
+
+}  // namespace junto
