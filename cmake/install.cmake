@@ -1,0 +1,18 @@
+# cmake --install: the program, the library, its headers by room, and what find_package(junto) reads.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+install(TARGETS junto engine EXPORT junto-targets
+        RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+foreach(room IN LISTS JUNTO_ROOMS)
+  install(DIRECTORY ${CMAKE_SOURCE_DIR}/${room} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/junto
+          FILES_MATCHING PATTERN "*.h" REGEX "/test_[^/]*\\.h$" EXCLUDE)
+endforeach()
+
+set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/junto)
+install(EXPORT junto-targets NAMESPACE junto:: DESTINATION ${package_folder})
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/junto-config.cmake.in ${CMAKE_BINARY_DIR}/junto-config.cmake
+                              INSTALL_DESTINATION ${package_folder})
+write_basic_package_version_file(${CMAKE_BINARY_DIR}/junto-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_BINARY_DIR}/junto-config.cmake ${CMAKE_BINARY_DIR}/junto-config-version.cmake
+        DESTINATION ${package_folder})
