@@ -6,9 +6,17 @@
 
 #include "base/error.h"
 #include "tensor/half.h"
+#include "tensor/iq4_nl.h"
+#include "tensor/iq4_xs.h"
+#include "tensor/mxfp4.h"
+#include "tensor/q2_k.h"
+#include "tensor/q3_k.h"
 #include "tensor/q4_0.h"
 #include "tensor/q4_1.h"
 #include "tensor/q4_k.h"
+#include "tensor/q5_0.h"
+#include "tensor/q5_1.h"
+#include "tensor/q5_k.h"
 #include "tensor/q6_k.h"
 #include "tensor/q8_0.h"
 
@@ -58,9 +66,17 @@ constexpr BlockFormat kFormats[] = {
     {DType::kBF16, "bf16", 1, 2, nullptr, decode_code<U16, bf16_to_float>, encode_code<U16, float_to_bf16>},
     {DType::kQ4_0, "q4_0", 32, sizeof(BlockQ4_0), unpack_q4_0, nullptr, encode_q4_0},
     {DType::kQ4_1, "q4_1", 32, sizeof(BlockQ4_1), unpack_q4_1, nullptr, encode_q4_1},
+    {DType::kQ5_0, "q5_0", 32, sizeof(BlockQ5_0), unpack_q5_0, nullptr, encode_q5_0},
+    {DType::kQ5_1, "q5_1", 32, sizeof(BlockQ5_1), unpack_q5_1, nullptr, encode_q5_1},
     {DType::kQ8_0, "q8_0", 32, sizeof(BlockQ8_0), unpack_q8_0, nullptr, encode_q8_0},
+    {DType::kQ2_K, "q2_k", 256, sizeof(BlockQ2_K), unpack_q2_k, nullptr, encode_q2_k},
+    {DType::kQ3_K, "q3_k", 256, sizeof(BlockQ3_K), unpack_q3_k, nullptr, encode_q3_k},
     {DType::kQ4_K, "q4_k", 256, sizeof(BlockQ4_K), unpack_q4_k, nullptr, encode_q4_k},
+    {DType::kQ5_K, "q5_k", 256, sizeof(BlockQ5_K), unpack_q5_k, nullptr, encode_q5_k},
     {DType::kQ6_K, "q6_k", 256, sizeof(BlockQ6_K), unpack_q6_k, nullptr, encode_q6_k},
+    {DType::kIQ4_NL, "iq4_nl", 32, sizeof(BlockIQ4_NL), unpack_iq4_nl, nullptr, encode_iq4_nl},
+    {DType::kIQ4_XS, "iq4_xs", 256, sizeof(BlockIQ4_XS), unpack_iq4_xs, nullptr, encode_iq4_xs},
+    {DType::kMXFP4, "mxfp4", 32, sizeof(BlockMXFP4), unpack_mxfp4, nullptr, encode_mxfp4},
     {DType::kF8E4M3, "f8_e4m3", 1, 1, nullptr, decode_code<U8, f8e4m3_to_float>, encode_code<U8, float_to_f8e4m3>},
     {DType::kF8E5M2, "f8_e5m2", 1, 1, nullptr, decode_code<U8, f8e5m2_to_float>, encode_code<U8, float_to_f8e5m2>},
     {DType::kF64, "f64", 1, 8, nullptr, decode_number<double>, nullptr},

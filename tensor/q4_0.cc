@@ -23,7 +23,7 @@ void encode_q4_0(const float* in, std::byte* out, std::int64_t count, const floa
   float weights[32];
   for (std::int64_t at = 0; at < count; at += 32, out += sizeof(BlockQ4_0)) {
     const std::span<const float> values(in + at, 32);
-    default_weights(values, importance_of(importance, at, 32), weights);
+    error_weights(values, importance_of(importance, at, 32), weights);
     BlockQ4_0 b{};
     b.d = saturating_half(search_scale(values, weights, kRange));
     const float inverse = inverse_or_zero(half_to_float(b.d));

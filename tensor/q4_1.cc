@@ -22,7 +22,7 @@ void encode_q4_1(const float* in, std::byte* out, std::int64_t count, const floa
   float weights[32];
   for (std::int64_t at = 0; at < count; at += 32, out += sizeof(BlockQ4_1)) {
     const std::span<const float> values(in + at, 32);
-    default_weights(values, importance_of(importance, at, 32), weights);
+    error_weights(values, importance_of(importance, at, 32), weights);
     const ScaleMin fit = search_scale_offset(values, weights, 15);
     BlockQ4_1 b{};
     b.d = saturating_half(fit.scale);

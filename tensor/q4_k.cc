@@ -23,10 +23,10 @@ void unpack_q4_k(const std::byte* block, UnpackedBlock& out) {
 
 void encode_q4_k(const float* in, std::byte* out, std::int64_t count, const float* importance) {
   for (std::int64_t at = 0; at < count; at += 256, out += sizeof(BlockQ4_K)) {
-    const GridK4 grid = search_grid_k4({in + at, 256}, importance_of(importance, at, 256), 15);
+    const GroupedGrid grid = search_grouped_grid({in + at, 256}, importance_of(importance, at, 256), 32, 15, 63);
     BlockQ4_K b{};
     b.d = grid.d, b.dmin = grid.dmin;
-    pack_scales_k4(grid.scales, b.scales);
+    pack_scales_k4(grid.scale, grid.min, b.scales);
     for (int i = 0; i < 256; ++i) {
       b.quant[i / 64 * 32 + i % 32] |= static_cast<std::uint8_t>(grid.quant[i] << (i % 64 / 32 * 4));
     }

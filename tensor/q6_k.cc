@@ -1,6 +1,5 @@
 #include "tensor/q6_k.h"
 
-#include <cmath>
 #include <cstring>
 
 #include "tensor/half.h"
@@ -37,21 +36,14 @@ void unpack_q6_k(const std::byte* block, UnpackedBlock& out) {
 }
 
 void encode_q6_k(const float* in, std::byte* out, std::int64_t count, const float* importance) {
-  constexpr QuantRange kRange{-32, 31};
-  float weights[256];
   for (std::int64_t at = 0; at < count; at += 256, out += sizeof(BlockQ6_K)) {
-    const std::span<const float> values(in + at, 256);
-    default_weights(values, importance_of(importance, at, 256), weights);
+    const SignedGrid grid =
+        search_signed_grid({in + at, 256}, importance_of(importance, at, 256), {-32, 31}, {-128, 127});
     BlockQ6_K b{};
-    float scales[16];
-    for (std::size_t j = 0; j < 16; ++j) {
-      scales[j] = search_scale(values.subspan(16 * j, 16), std::span<const float>(weights).subspan(16 * j, 16), kRange);
-    }
-    b.d = quantise_scales(scales, {-128, 127}, b.scales);
-    const float d = half_to_float(b.d);
+    b.d = grid.d;
+    std::memcpy(b.scales, grid.scale, sizeof b.scales);
     for (int i = 0; i < 256; ++i) {
-      const float inverse = inverse_or_zero(d * b.scales[i / 16]);
-      const int q = quantise_value(values[static_cast<std::size_t>(i)], inverse, kRange) + 32;
+      const int q = grid.quant[i] + 32;
       const Place to = place(i);
       b.low[to.low] |= static_cast<std::uint8_t>((q & 15) << to.low_shift);
       b.high[to.high] |= static_cast<std::uint8_t>((q >> 4) << to.high_shift);

@@ -23,11 +23,11 @@ inline ScalesK4 unpack_scales_k4(const std::uint8_t* in) {
   return out;
 }
 
-inline void pack_scales_k4(const ScalesK4& in, std::uint8_t* out) {
+inline void pack_scales_k4(const std::uint8_t* scale, const std::uint8_t* min, std::uint8_t* out) {
   for (int j = 0; j < 4; ++j) {
-    out[j] = static_cast<std::uint8_t>(in.scale[j] | (in.scale[j + 4] >> 4) << 6);
-    out[j + 4] = static_cast<std::uint8_t>(in.min[j] | (in.min[j + 4] >> 4) << 6);
-    out[j + 8] = static_cast<std::uint8_t>((in.scale[j + 4] & 15) | (in.min[j + 4] & 15) << 4);
+    out[j] = static_cast<std::uint8_t>(scale[j] | (scale[j + 4] >> 4) << 6);
+    out[j + 4] = static_cast<std::uint8_t>(min[j] | (min[j + 4] >> 4) << 6);
+    out[j + 8] = static_cast<std::uint8_t>((scale[j + 4] & 15) | (min[j + 4] & 15) << 4);
   }
 }
 
