@@ -56,6 +56,49 @@ Tensor make_view(const SafetensorsEntry& entry, std::span<const std::byte> data,
   return tensor;
 }
 
+// `text` as a JSON string.
+std::string json_string(const std::string& path, const std::string& text) {
+  try {
+    return Json(text).dump();
+  } catch (const nlohmann::detail::exception&) {
+    fail(path, "\"" + printable(text) + "\" is not UTF-8, which names and metadata must be");
+  }
+}
+
+// The whole header, padded so that the data behind it is aligned; `total_bytes` gets the size of the data.
+std::string header_text(const std::string& path, const std::vector<TensorToWrite>& tensors,
+                        const std::vector<std::uint64_t>& sizes, const SafetensorsMetadata& metadata,
+                        std::uint64_t& total_bytes) {
+  std::string text = "{";
+  if (!metadata.empty()) text += "\"__metadata__\":{";
+  for (std::size_t i = 0; i < metadata.size(); ++i) {
+    text += (i == 0 ? "" : ",") + json_string(path, metadata[i].first) + ":" + json_string(path, metadata[i].second);
+  }
+  if (!metadata.empty()) text += '}';
+  total_bytes = 0;
+  std::set<std::string_view> names = {"__metadata__"};
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const TensorToWrite& tensor = tensors[i];
+    const std::string_view type = safetensors_dtype(tensor.type);
+    if (tensor.name.empty()) fail(path, "a tensor has an empty name");
+    if (!names.insert(tensor.name).second) fail(path, tensor_label(tensor.name) + " is given twice or reserved");
+    if (type.empty()) {
+      fail(path, tensor_label(tensor.name) + " has type " + std::string(dtype_name(tensor.type)) +
+                     ", which safetensors does not have");
+    }
+    const std::uint64_t end = total_bytes + sizes[i];
+    const Json entry = {{"dtype", type}, {"shape", tensor.shape}, {"data_offsets", {total_bytes, end}}};
+    text += (text.size() > 1 ? "," : "") + json_string(path, tensor.name) + ":" + entry.dump();
+    total_bytes = end;
+  }
+  text += '}';
+  while ((sizeof(std::uint64_t) + text.size()) % kDataAlignment != 0) text += ' ';
+  if (text.size() > kMaxHeaderBytes) {
+    fail(path, "header has " + std::to_string(text.size()) + " bytes, expected at most 100000000");
+  }
+  return text;
+}
+
 }  // namespace
 
 SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, const std::string& name,
@@ -88,32 +131,12 @@ SafetensorsFile open_safetensors(const std::string& path) {
 
 void write_safetensors(const std::string& path, const std::vector<TensorToWrite>& tensors,
                        const SafetensorsMetadata& metadata, const WriteProgress& progress) {
-  OrderedJson header = OrderedJson::object();
-  for (const auto& [key, value] : metadata) header["__metadata__"][key] = value;
-  std::uint64_t total_bytes = 0;
   std::vector<std::uint64_t> sizes;
-  std::set<std::string_view> names = {"__metadata__"};
-  std::string text = header.empty() ? "{" : header.dump().substr(0, header.dump().size() - 1);
   for (const TensorToWrite& tensor : tensors) {
-    if (tensor.name.empty()) fail(path, "a tensor has an empty name");
-    if (!names.insert(tensor.name).second) fail(path, tensor_label(tensor.name) + " is given twice or reserved");
-    const std::string_view type = safetensors_dtype(tensor.type);
-    if (type.empty()) {
-      fail(path, tensor_label(tensor.name) + " has type " + std::string(dtype_name(tensor.type)) +
-                     ", which safetensors does not have");
-    }
     sizes.push_back(checked_bytes(path, tensor.name, tensor.type, tensor.shape));
-    const OrderedJson entry = {
-        {"dtype", type}, {"shape", tensor.shape}, {"data_offsets", {total_bytes, total_bytes + sizes.back()}}};
-    if (text.size() > 1) text += ',';
-    text += OrderedJson(tensor.name).dump() + ":" + entry.dump();
-    total_bytes += sizes.back();
   }
-  text += '}';
-  while ((sizeof(std::uint64_t) + text.size()) % kDataAlignment != 0) text += ' ';
-  if (text.size() > kMaxHeaderBytes)
-    fail(path, "header has " + std::to_string(text.size()) + " bytes, expected at most 100000000");
-
+  std::uint64_t total_bytes = 0;
+  const std::string text = header_text(path, tensors, sizes, metadata, total_bytes);
   AtomicFile file(path);
   const std::uint64_t header_bytes = text.size();
   file.reserve(sizeof header_bytes + header_bytes + total_bytes);
