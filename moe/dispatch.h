@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "moe/route_plan.h"
+#include "moe/router_spec.h"
 #include "tensor/view.h"
 
 namespace junto {
@@ -20,11 +21,11 @@ struct Placement {
   /// Every expert on rank 0: local execution.
   static Placement local(int experts);
 };
-/// Throws Error on a rank out of range or an expert without one.
+/// Throws Error on a rank out of range or named twice, or an expert without one.
 void check_placement(const Placement& placement, int experts);
 
 /// Slots grouped by expert, dropless. `slot` lists, for expert e, the slots slot[begin[e] .. begin[e + 1]) in ascending
-/// order; unit_of_slot gives the row of each slot's input.
+/// order; `unit` gives the row of each slot's input.
 struct ExpertGroups {
   std::vector<std::int32_t> begin;   // [E + 1]
   std::vector<std::int32_t> slot;    // [slots]
@@ -43,8 +44,8 @@ void group_by_expert(const RoutePlan& plan, int experts, ExpertGroups& groups);
 void group_by_expert(const RoutePlan& plan, int experts, const Placement& placement, int rank, ExpertGroups& groups);
 
 /// out[u, d] = sum over the slots s of unit u, in slot order, of weight[s] * slot_output[s, d]; units without slots get
-/// 0. Rows [begin, end) of out.
+/// 0. Rows [begin, end) of out. WeightOn::kInput: the weights multiplied the inputs, the outputs are summed plainly.
 void combine(const RoutePlan& plan, MatrixView<const float> slot_output, std::int64_t begin, std::int64_t end,
-             MatrixView<float> out);
+             MatrixView<float> out, WeightOn weight_on = WeightOn::kOutput);
 
 }  // namespace junto

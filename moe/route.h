@@ -7,21 +7,45 @@
 #include "moe/route_plan.h"
 #include "moe/router_spec.h"
 #include "moe/routing_policy.h"
+#include "moe/select.h"
 #include "tensor/view.h"
 
 namespace junto {
+
+/// A layer's router under one policy, worked out once: what route_unit() needs for each unit and nothing else.
+struct CompiledRouter {
+  RouterSpec spec;           // the model's, changed by the policy
+  std::vector<float> edits;  // [E] added to the logits, -inf: never chosen; empty: none
+};
+
+/// What the policy changes:
+///   top_k        the most experts of the model's rule, or of the rule that top_p or threshold puts in its place
+///   top_p        rule TopP, at most the model's k experts unless top_k or max_experts says otherwise
+///   threshold    rule Threshold, no bound of its own
+///   max_experts  upper bound, whatever the rule
+///   renormalise  raw <-> renormalised, softmax of all <-> softmax of chosen; constant weights stay
+/// Everything else stays the model's. Where top_p or threshold replaces SparseMixer, whose weights go with its own
+/// choice, the weights are the softmax of the chosen (renormalise=false: of all). Masks are edits of logits: scores are
+/// a softmax over what is left.
+CompiledRouter compile_router(const RouterSpec& spec, const LayerPolicy& policy);
 
 /// Scratch that is kept from call to call so that routing does not allocate.
 struct RouteScratch {
   std::vector<float> scores;         // [E]
   std::vector<float> biased_scores;  // [E]
-  std::vector<std::int32_t> order;
-  std::vector<float> group_scores;
+  std::vector<float> weights;        // [chosen]
+  Chosen chosen;
+  SelectScratch select;
 };
 
-/// Appends the slots of one unit to `plan`. `logits` [E] are edited in place (policy offsets, masks -> -inf);
-/// `selection_bias` is [E] or empty. The result depends on this unit's logits alone.
-/// `scores_out` [E] receives the scores where it is not empty.
+/// Appends the slots of one unit to `plan`: by final weight descending, then id ascending. `logits` [E] are edited in
+/// place (logit_scale, logit_softcap, the policy's offsets, masks -> -inf, NaN -> -inf); `selection_bias` is [E] or
+/// empty. The result depends on this unit's logits alone. A unit without candidates gets no slots.
+/// `scores_out` [E] receives the unbiased scores where it is not empty.
+void route_unit(const CompiledRouter& router, std::span<float> logits, std::span<const float> selection_bias,
+                RouteScratch& scratch, RoutePlan& plan, std::span<float> scores_out = {});
+
+/// The same, compiling a policy that is not empty for this one call.
 void route_unit(const RouterSpec& spec, const LayerPolicy& policy, std::span<float> logits,
                 std::span<const float> selection_bias, RouteScratch& scratch, RoutePlan& plan,
                 std::span<float> scores_out = {});

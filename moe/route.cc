@@ -1,0 +1,150 @@
+#include "moe/route.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "moe/score.h"
+#include "moe/select.h"
+#include "moe/weigh.h"
+
+namespace junto {
+namespace {
+
+constexpr float kForbidden = -std::numeric_limits<float>::infinity();
+
+SelectRule rule_under(const RouterSpec& spec, const LayerPolicy& policy) {
+  SelectRule rule = spec.select;
+  if (policy.top_p) {
+    rule = TopP{.p = *policy.top_p, .inclusive = true, .max_k = policy.max_experts ? 0 : max_experts_per_unit(spec)};
+  } else if (policy.threshold) {
+    rule = Threshold{.threshold = *policy.threshold, .min_k = 0, .max_k = 0};
+  }
+  if (policy.top_k) rule = with_bound(std::move(rule), *policy.top_k);
+  if (policy.max_experts && max_chosen(rule, spec.experts) > *policy.max_experts) {
+    rule = with_bound(std::move(rule), *policy.max_experts);
+  }
+  return rule;
+}
+
+Weigh weigh_under(const RouterSpec& spec, const SelectRule& rule, const LayerPolicy& policy) {
+  Weigh weigh = spec.weigh;
+  if (std::holds_alternative<SparseMixer>(spec.select) && !std::holds_alternative<SparseMixer>(rule)) {
+    weigh = Weigh::kSoftmaxOfChosen;
+  }
+  if (!policy.renormalise) return weigh;
+  switch (weigh) {
+    case Weigh::kRaw:
+    case Weigh::kRenormalised:
+      return *policy.renormalise ? Weigh::kRenormalised : Weigh::kRaw;
+    case Weigh::kSoftmaxOfAll:
+    case Weigh::kSoftmaxOfChosen:
+      return *policy.renormalise ? Weigh::kSoftmaxOfChosen : Weigh::kSoftmaxOfAll;
+    case Weigh::kConstant:
+      return weigh;
+  }
+  return weigh;
+}
+
+/// Ids outside 0..E-1 are check_policy()'s to refuse; here they have no effect.
+std::vector<float> edits_under(int experts, const LayerPolicy& policy) {
+  if (policy.forbidden.empty() && policy.allowed.empty() && policy.offsets.empty()) return {};
+  std::vector<float> edits(experts, policy.allowed.empty() ? 0.0f : kForbidden);
+  const auto is_expert = [&](std::int32_t id) { return id >= 0 && id < experts; };
+  for (const std::int32_t id : policy.allowed) {
+    if (is_expert(id)) edits[id] = 0.0f;
+  }
+  for (const auto& [id, offset] : policy.offsets) {
+    if (is_expert(id)) edits[id] += offset;
+  }
+  for (const std::int32_t id : policy.forbidden) {
+    if (is_expert(id)) edits[id] = kForbidden;
+  }
+  return edits;
+}
+
+/// What is -inf stays -inf: neither a negative scale nor the cap makes a candidate of it.
+void edit_logits(const RouterSpec& spec, std::span<const float> edits, std::span<float> logits) {
+  if (spec.logit_scale != 1.0f || spec.logit_softcap > 0.0f) {
+    for (float& logit : logits) {
+      if (!(logit > kForbidden)) continue;
+      logit *= spec.logit_scale;
+      if (spec.logit_softcap > 0.0f) logit = spec.logit_softcap * std::tanh(logit / spec.logit_softcap);
+    }
+  }
+  for (std::size_t e = 0; e < edits.size(); ++e) logits[e] += edits[e];
+}
+
+/// Insertion sort: the slots are few, and nearly in order already.
+void sort_slots(std::span<std::int32_t> experts, std::span<float> weights) {
+  for (std::size_t i = 1; i < experts.size(); ++i) {
+    const std::int32_t expert = experts[i];
+    const float weight = weights[i];
+    std::size_t place = i;
+    for (; place > 0; --place) {
+      const bool before = weight > weights[place - 1] || (weight == weights[place - 1] && expert < experts[place - 1]);
+      if (!before) break;
+      experts[place] = experts[place - 1];
+      weights[place] = weights[place - 1];
+    }
+    experts[place] = expert;
+    weights[place] = weight;
+  }
+}
+
+void route_edited(const RouterSpec& spec, std::span<const float> edits, std::span<float> logits,
+                  std::span<const float> selection_bias, RouteScratch& scratch, RoutePlan& plan,
+                  std::span<float> scores_out) {
+  const std::size_t experts = logits.size();
+  scratch.scores.resize(experts);
+  edit_logits(spec, edits, logits);
+  const float largest = clean_logits(logits);
+  score(spec.score, logits, largest, scratch.scores);
+  if (!scores_out.empty()) std::copy(scratch.scores.begin(), scratch.scores.end(), scores_out.begin());
+  scratch.biased_scores.resize(experts);
+  bias_scores(logits, scratch.scores, spec.selection_bias ? selection_bias : std::span<const float>(),
+              scratch.biased_scores);
+  const UnitScores unit{
+      .logits = logits, .scores = scratch.scores, .biased_scores = scratch.biased_scores, .score = spec.score};
+  select(spec.select, unit, scratch.select, scratch.chosen);
+  scratch.weights.resize(scratch.chosen.size());
+  weigh(spec, unit, scratch.chosen, scratch.weights);
+  if (spec.scale != 1.0f) {
+    for (float& weight : scratch.weights) weight *= spec.scale;
+  }
+  sort_slots(scratch.chosen, scratch.weights);
+  plan.expert.insert(plan.expert.end(), scratch.chosen.begin(), scratch.chosen.end());
+  plan.weight.insert(plan.weight.end(), scratch.weights.begin(), scratch.weights.end());
+  plan.offset.push_back(static_cast<std::int32_t>(plan.expert.size()));
+}
+
+}  // namespace
+
+CompiledRouter compile_router(const RouterSpec& spec, const LayerPolicy& policy) {
+  CompiledRouter router{.spec = spec, .edits = edits_under(spec.experts, policy)};
+  router.spec.select = rule_under(spec, policy);
+  router.spec.weigh = weigh_under(spec, router.spec.select, policy);
+  return router;
+}
+
+void route_unit(const CompiledRouter& router, std::span<float> logits, std::span<const float> selection_bias,
+                RouteScratch& scratch, RoutePlan& plan, std::span<float> scores_out) {
+  route_edited(router.spec, router.edits, logits, selection_bias, scratch, plan, scores_out);
+}
+
+void route_unit(const RouterSpec& spec, const LayerPolicy& policy, std::span<float> logits,
+                std::span<const float> selection_bias, RouteScratch& scratch, RoutePlan& plan,
+                std::span<float> scores_out) {
+  if (policy.empty()) return route_edited(spec, {}, logits, selection_bias, scratch, plan, scores_out);
+  route_unit(compile_router(spec, policy), logits, selection_bias, scratch, plan, scores_out);
+}
+
+void route(const RouterSpec& spec, const LayerPolicy& policy, MatrixView<float> logits,
+           std::span<const float> selection_bias, RouteScratch& scratch, RoutePlan& plan) {
+  const CompiledRouter router = compile_router(spec, policy);
+  for (std::int64_t unit = 0; unit < logits.rows; ++unit) {
+    route_unit(router, logits.row(unit), selection_bias, scratch, plan);
+  }
+}
+
+}  // namespace junto

@@ -1,0 +1,38 @@
+#include <algorithm>
+
+#include "moe/select.h"
+
+namespace junto {
+namespace {
+
+/// Shares of the mass, summing to 1 over the candidates: what p is measured in.
+std::span<const float> shares(const UnitScores& unit, std::vector<float>& values) {
+  if (unit.score == Score::kSoftmax) return unit.scores;
+  values.resize(unit.scores.size());
+  if (unit.score == Score::kLogit) {
+    softmax(unit.logits, *std::max_element(unit.logits.begin(), unit.logits.end()), values);
+    return values;
+  }
+  float sum = 0.0f;
+  for (const float score : unit.scores) sum += score;
+  for (std::size_t e = 0; e < values.size(); ++e) values[e] = sum > 0.0f ? unit.scores[e] / sum : 0.0f;
+  return values;
+}
+
+}  // namespace
+
+void select(const TopP& rule, const UnitScores& unit, SelectScratch& scratch, Chosen& chosen) {
+  const int experts = static_cast<int>(unit.scores.size());
+  if (experts == 0) return chosen.clear();
+  const std::span<const float> mass = shares(unit, scratch.values);
+  largest_k(unit.biased_scores, rule.max_k > 0 ? rule.max_k : experts, chosen);
+  float reached = 0.0f;
+  for (std::size_t count = 0; count < chosen.size(); ++count) {
+    reached += mass[chosen[count]];
+    if (reached < rule.p) continue;
+    chosen.resize(rule.inclusive || reached == rule.p ? count + 1 : std::max<std::size_t>(count, 1));
+    return;
+  }
+}
+
+}  // namespace junto
