@@ -21,6 +21,11 @@ function(junto_options target)
   endif()
 endfunction()
 
+# GCC 12 warns of the undefined operands inside its own AVX-512 intrinsics.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(JUNTO_AVX512_WARNINGS "-Wno-maybe-uninitialized;-Wno-uninitialized")
+endif()
+
 # Instruction sets are enabled per file, by its name, and chosen once at run time.
 function(junto_isa_flags)
   foreach(source IN LISTS ARGN)
@@ -28,7 +33,7 @@ function(junto_isa_flags)
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-O3")
     elseif(source MATCHES "_avx512\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
-        "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-O3")
+        "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-O3;${JUNTO_AVX512_WARNINGS}")
     endif()
   endforeach()
 endfunction()
@@ -37,6 +42,9 @@ endfunction()
 function(junto_sources room out)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${room}/*.cc)
   list(FILTER sources EXCLUDE REGEX "_(test|fuzz)\\.cc$")
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    list(FILTER sources EXCLUDE REGEX "_(avx2|avx512)\\.cc$")
+  endif()
   set(${out} ${sources} PARENT_SCOPE)
 endfunction()
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/softmax.h"
 #include "tensor/dtype.h"
 
 namespace junto {
@@ -23,10 +24,7 @@ void dot_keys(std::span<const float> q, StoredRows keys, std::span<float> scores
 /// out[d] += sum over i of weights[i] * value i [d], i ascending.
 void accumulate_values(std::span<const float> weights, StoredRows values, std::span<float> out);
 
-/// Encodes one row; `row` has room for the padded row.
+/// Encodes one row; `row` has room for the padded row. In Q8_0, a value that is not finite makes its block NaN.
 void store_row(std::span<const float> x, DType type, std::byte* row);
-
-/// x[i] = exp(x[i] - shift); returns their sum in order.
-float exp_in_place(std::span<float> x, float shift);
 
 }  // namespace junto

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "kernels/choose.h"
 #include "kernels/matmul_portable.h"
 #include "tensor/block_formats.h"
 

@@ -1,4 +1,4 @@
-// Normalisation of one row. Sums run over 16 interleaved lanes, then over the lanes: one fixed order.
+// Normalisation of one row. Sums run over interleaved lanes, then over the lanes: one fixed order.
 #pragma once
 
 #include <span>
@@ -13,5 +13,8 @@ void rms_norm(std::span<const float> x, std::span<const float> weight, float eps
 /// allowed.
 void layer_norm(std::span<const float> x, std::span<const float> weight, std::span<const float> bias, float eps,
                 std::span<float> out);
+
+/// out[i] = x[i] / sqrt(sum(x^2) + eps). In place is allowed.
+void l2_norm(std::span<const float> x, float eps, std::span<float> out);
 
 }  // namespace junto
