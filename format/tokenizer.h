@@ -13,6 +13,8 @@
 
 namespace junto {
 
+class Metadata;
+
 namespace text {
 struct TokenizerParts;
 }
@@ -20,7 +22,7 @@ struct TokenizerParts;
 /// What GGUF stores of a tokenizer, under llama.cpp's keys (`tokenizer.ggml.*`). Token types: 1 normal, 2 unknown,
 /// 3 control, 4 user-defined, 5 unused, 6 byte.
 struct GgufTokenizerData {
-  std::string model;                   // "gpt2" (byte-level BPE), "llama" (SentencePiece BPE by score), "t5", "bert"
+  std::string model;                   // "gpt2" (byte-level BPE), "llama" (SentencePiece BPE by score), "t5" (unigram)
   std::string pre;                     // name of the pre-tokenizer; only for "gpt2"
   std::vector<std::string> tokens;     // [V]
   std::vector<std::string> merges;     // "left right", best first
@@ -86,5 +88,12 @@ Tokenizer load_tokenizer_json(std::string_view json_text, std::string_view where
 
 /// A tokenizer from GGUF metadata. Unknown `model` or `pre`: refused by name.
 Tokenizer load_tokenizer_gguf(const GgufTokenizerData& data, std::string_view where);
+/// The same from a file's metadata.
+Tokenizer load_tokenizer_gguf(const Metadata& metadata);
+
+/// The tokenizer keys of a file's metadata; Error where tokenizer.ggml.model is missing or a key has the wrong type.
+GgufTokenizerData gguf_tokenizer_data(const Metadata& metadata);
+/// Sets the tokenizer keys of `metadata` from `data`.
+void store_tokenizer(const GgufTokenizerData& data, Metadata& metadata);
 
 }  // namespace junto

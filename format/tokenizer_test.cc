@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "format/gguf.h"
 
 namespace junto {
 namespace {
@@ -24,6 +25,7 @@ std::string read_text(const fs::path& path) {
 
 fs::path cache_dir() {
   if (const char* cache = std::getenv("JUNTO_CACHE")) return cache;
+  if (const char* cache = std::getenv("XDG_CACHE_HOME")) return fs::path(cache) / "junto";
   const char* home = std::getenv("HOME");
   return fs::path(home != nullptr ? home : "/root") / ".cache" / "junto";
 }
@@ -73,6 +75,26 @@ TEST(Tokenizer, LoadsThatOfEveryCheckpoint) {
     ++loaded;
   }
   EXPECT_EQ(loaded, 27);
+}
+
+TEST(GgufTokenizer, SmolLm2GivesTheIdsOfTheOracle) {
+  const Json oracle = Json::parse(read_text(oracles() / "smollm2.json"));
+  const fs::path file = cache_dir() / oracle["file"].get<std::string>();
+  ASSERT_TRUE(fs::exists(file)) << file << " is missing: run junto fetch smollm2";
+  const Tokenizer tokenizer = load_tokenizer_gguf(open_gguf(file.string()).metadata);
+  EXPECT_EQ(tokenizer.vocab_size(), 49152);
+  EXPECT_EQ(tokenizer.bos_id(), 1);
+  EXPECT_FALSE(tokenizer.add_bos());
+  EXPECT_TRUE(tokenizer.is_end_of_generation(2));
+  for (const Json& one : oracle["completions"]) {
+    EXPECT_EQ(tokenizer.encode(one["prompt"].get<std::string>(), true), one["ids"].get<std::vector<std::int32_t>>());
+  }
+  const Json& chat = oracle["chat"];
+  EXPECT_EQ(tokenizer.encode(chat["rendered"].get<std::string>(), true), chat["ids"].get<std::vector<std::int32_t>>());
+  for (const Json& one : oracle["perplexity"]) {
+    const std::string text = read_text(oracles() / "text" / one["text"].get<std::string>());
+    EXPECT_EQ(tokenizer.encode(text, true).size(), one["tokens"].get<std::size_t>());
+  }
 }
 
 }  // namespace
