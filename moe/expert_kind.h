@@ -22,7 +22,8 @@ constexpr bool has_weights(ExpertKind kind) {
 enum class ActivationKind : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kReluSquared, kSwigluOai };
 
 /// hidden = act(gate) * up where gated, act(up) where not.
-/// kSwigluOai (gpt-oss): g = min(gate, limit), u = clamp(up, -limit, limit), hidden = (u + 1) * g * sigmoid(alpha * g).
+/// kSwigluOai (gpt-oss), always gated: g = min(gate, limit), u = clamp(up, -limit, limit), hidden = (u + 1) * g *
+/// sigmoid(alpha * g).
 struct Activation {
   ActivationKind kind = ActivationKind::kSilu;
   bool gated = true;

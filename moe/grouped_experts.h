@@ -18,36 +18,38 @@ namespace junto {
 
 /// Buffers of run_experts(), kept from call to call so that it does not allocate in steady state.
 struct ExpertScratch {
-  /// Rows of experts of one width; unequal widths have buffers of their own.
+  /// Rows of all experts of one width; unequal widths have buffers of their own.
   struct Hidden {
     std::int64_t width = 0;
     std::int64_t rows = 0;
+    bool quantise = false;  // some expert's down matrix takes Q8
     Matrix<float> gate;     // [rows, width]
     Matrix<float> hidden;   // [rows, width]: up, then the activation's result
-    ActivationRows inputs;  // hidden, as down() takes it
+    ActivationRows inputs;  // shows hidden
   };
-  /// One active expert of this call.
+  /// One expert of this call and its group of rows.
   struct Job {
     const ExpertWeights* expert = nullptr;
-    std::span<const std::int32_t> slots;
-    std::span<const std::int32_t> units;
-    std::size_t hidden = 0;        // index into `hidden`
-    std::int64_t first_row = 0;    // its first row there
-    std::int64_t first_place = 0;  // its first place in the groups
+    std::span<const std::int32_t> slots, units;
+    std::int64_t first_place = 0;  // where the group begins in the groups
+    std::size_t hidden = 0;        // index of its Hidden
+    std::int64_t first_row = 0;    // where its rows begin there
     OverlayScratch gate, up, down;
   };
-  /// Part of a job that one thread does: rows [row_begin, row_end) of the job, outputs [begin, end).
+  /// What one thread does at a time: rows [row_begin, row_end) of a job, outputs [begin, end).
   struct Task {
     std::int32_t job = 0;
-    std::int64_t begin = 0, end = 0;
     std::int64_t row_begin = 0, row_end = 0;
+    std::int64_t begin = 0, end = 0;
   };
-  std::vector<Hidden> hidden;
-  std::vector<Job> jobs;
+  std::vector<Job> jobs;  // the first job_count are of this call
+  std::size_t job_count = 0;
+  std::vector<Hidden> hidden;  // the first hidden_count are of this call
+  std::size_t hidden_count = 0;
   std::vector<Task> tasks;
   std::vector<std::int32_t> row_ids;  // 0, 1, 2...
-  Matrix<float> weighted;             // [places, D]: inputs times weight, WeightOn::kInput
-  ActivationRows weighted_inputs;
+  Matrix<float> weighted;             // [places, D]: weight * input, WeightOn::kInput
+  ActivationRows weighted_inputs;     // shows it
 };
 
 /// slot_output[s, :] = expert of slot s applied to x[unit of s], for all slots of `groups` (rank-local slots where the

@@ -221,7 +221,8 @@ void prepare_overlays(const Linear& linear, const ActivationRows& x, std::span<c
 }
 
 void apply(const Linear& linear, RowRange range, const ActivationRows& x, std::span<const std::int32_t> x_rows,
-           MatrixView<float> out, std::span<const std::int32_t> out_rows, const OverlayScratch& scratch) {
+           MatrixView<float> out, std::span<const std::int32_t> out_rows, const OverlayScratch& scratch,
+           std::int64_t prepared_begin) {
   matmul(linear.weights, range, x, x_rows, out, out_rows);
   if (linear.bias.empty() && !linear.has_overlays()) return;
   const std::int64_t rows = input_rows(x, x_rows), count = range.end - range.begin;
@@ -234,8 +235,10 @@ void apply(const Linear& linear, RowRange range, const ActivationRows& x, std::s
     if (!linear.has_overlays()) continue;
     const std::span<const float> input = x.floats().row(id_at(x_rows, i));
     for (std::size_t o = 0; o < linear.overlays->size(); ++o) {
-      std::visit([&](const auto& ov) { add_row(ov, input, i, scratch.parts[o], linear.weights.rows, range, to); },
-                 (*linear.overlays)[o]);
+      const auto add = [&](const auto& overlay) {
+        add_row(overlay, input, prepared_begin + i, scratch.parts[o], linear.weights.rows, range, to);
+      };
+      std::visit(add, (*linear.overlays)[o]);
     }
   }
 }

@@ -95,9 +95,11 @@ void prepare_overlays(const Linear& linear, const ActivationRows& x, std::span<c
                       ThreadPool& pool, OverlayScratch& scratch);
 
 /// out[out_rows[i], n] = the layer applied to x[x_rows[i]], for n in `range`; empty id lists mean the identity. Where
-/// the layer has overlays, prepare_overlays() with the same x and x_rows must have been called. Does not start threads.
+/// the layer has overlays, prepare_overlays() must have filled rows prepared_begin + i of the scratch from the same
+/// rows. Does not start threads.
 void apply(const Linear& linear, RowRange range, const ActivationRows& x, std::span<const std::int32_t> x_rows,
-           MatrixView<float> out, std::span<const std::int32_t> out_rows, const OverlayScratch& scratch);
+           MatrixView<float> out, std::span<const std::int32_t> out_rows, const OverlayScratch& scratch,
+           std::int64_t prepared_begin = 0);
 
 /// The whole layer on all rows of x, on the pool's threads: prepare, then blocks of outputs.
 void apply(const Linear& linear, const ActivationRows& x, MatrixView<float> out, ThreadPool& pool,

@@ -1,8 +1,10 @@
 #include "moe/score.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
+
+#include "kernels/activation_functions.h"
+#include "kernels/softmax.h"
 
 namespace junto {
 namespace {
@@ -26,11 +28,8 @@ void softmax(std::span<const float> logits, float largest, std::span<float> out)
     std::fill(out.begin(), out.end(), 0.0f);
     return;
   }
-  float sum = 0.0f;
-  for (std::size_t e = 0; e < logits.size(); ++e) {
-    out[e] = std::exp(logits[e] - largest);
-    sum += out[e];
-  }
+  if (out.data() != logits.data()) std::copy(logits.begin(), logits.end(), out.begin());
+  const float sum = exp_in_place(out, largest);
   for (float& value : out) value /= sum;
 }
 
@@ -39,8 +38,7 @@ void score(Score rule, std::span<const float> logits, float largest, std::span<f
     case Score::kSoftmax:
       return softmax(logits, largest, scores);
     case Score::kSigmoid:
-      for (std::size_t e = 0; e < logits.size(); ++e) scores[e] = 1.0f / (1.0f + std::exp(-logits[e]));
-      return;
+      return apply_activation(ActivationFunction::kSigmoid, logits, scores);
     case Score::kLogit:
       std::copy(logits.begin(), logits.end(), scores.begin());
       return;

@@ -1,0 +1,277 @@
+#include "moe/grouped_experts.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "moe/activate.h"
+#include "tensor/dtype.h"
+
+namespace junto {
+namespace {
+
+using Job = ExpertScratch::Job;
+using Hidden = ExpertScratch::Hidden;
+using Task = ExpertScratch::Task;
+
+// Rows that one task takes: their Q8 form stays in the second-level cache while blocks of weights pass by.
+constexpr std::int64_t kRowsPerTask = 128;
+// Less than this many values are quantised sooner by one thread than the others wake up.
+constexpr std::int64_t kSerialValues = 32768;
+
+/// Everything that the steps of one call share.
+struct Call {
+  const RoutePlan& plan;
+  const ExpertGroups& groups;
+  WeightOn weight_on;
+  ActivationType activations;
+  const ActivationRows& x;
+  ThreadPool& pool;
+  ExpertScratch& scratch;
+  MatrixView<float> out;
+
+  std::span<const std::int32_t> ids(std::int64_t begin, std::int64_t count) const {
+    return std::span(scratch.row_ids).subspan(begin, count);
+  }
+  /// What the first matrices of a job read, and the rows of it.
+  const ActivationRows& input() const { return weight_on == WeightOn::kInput ? scratch.weighted_inputs : x; }
+  std::span<const std::int32_t> input_rows(const Job& job) const {
+    return weight_on == WeightOn::kInput ? ids(job.first_place, std::ssize(job.slots)) : job.units;
+  }
+};
+
+bool wants_q8(const Linear& linear, ActivationType activations) {
+  return activations == ActivationType::kQ8 && is_quantised(linear.weights.type);
+}
+
+std::size_t hidden_of_width(std::int64_t width, ExpertScratch& scratch) {
+  for (std::size_t i = 0; i < scratch.hidden_count; ++i) {
+    if (scratch.hidden[i].width == width) return i;
+  }
+  if (scratch.hidden_count == scratch.hidden.size()) scratch.hidden.emplace_back();
+  Hidden& hidden = scratch.hidden[scratch.hidden_count];
+  hidden.width = width;
+  hidden.rows = 0;
+  hidden.quantise = false;
+  return scratch.hidden_count++;
+}
+
+ExpertUse plan_jobs(std::span<const ExpertWeights* const> experts, const Call& call) {
+  ExpertScratch& scratch = call.scratch;
+  ExpertUse use;
+  scratch.job_count = scratch.hidden_count = 0;
+  for (const std::int32_t e : call.groups.active) {
+    if (scratch.job_count == scratch.jobs.size()) scratch.jobs.emplace_back();
+    Job& job = scratch.jobs[scratch.job_count++];
+    job.expert = experts[e];
+    job.slots = call.groups.slots_of(e);
+    job.units = call.groups.units_of(e);
+    job.first_place = call.groups.begin[e];
+    const std::int64_t rows = std::ssize(job.slots);
+    if (!has_weights(job.expert->kind)) {
+      use.free_rows += rows;
+      continue;
+    }
+    job.hidden = hidden_of_width(job.expert->width(), scratch);
+    Hidden& hidden = scratch.hidden[job.hidden];
+    job.first_row = hidden.rows;
+    hidden.rows += rows;
+    hidden.quantise |= wants_q8(job.expert->down, call.activations);
+    use.rows += rows;
+    use.experts_read += 1;
+    use.bytes_read += static_cast<std::int64_t>(job.expert->bytes());
+    use.flops += rows * job.expert->flops_per_row();
+  }
+  for (std::size_t i = 0; i < scratch.hidden_count; ++i) {
+    Hidden& hidden = scratch.hidden[i];
+    hidden.gate.resize(hidden.rows, hidden.width);
+    hidden.hidden.resize(hidden.rows, hidden.width);
+    hidden.inputs.assign(hidden.hidden.view());
+    if (hidden.quantise) hidden.inputs.reserve_q8();
+  }
+  const std::size_t places = call.groups.slot.size();
+  if (scratch.row_ids.size() < places) {
+    scratch.row_ids.resize(places);
+    std::iota(scratch.row_ids.begin(), scratch.row_ids.end(), 0);
+  }
+  return use;
+}
+
+void run_tasks(const Call& call, void (*body)(const Call&, Job&, const Task&, int worker)) {
+  const auto task_at = [&](std::int64_t block, int worker) {
+    const Task& task = call.scratch.tasks[block];
+    body(call, call.scratch.jobs[task.job], task, worker);
+  };
+  call.pool.for_each_block(std::ssize(call.scratch.tasks), task_at);
+}
+
+/// Cuts a job into tasks of `block` outputs. Row blocks of the same outputs follow one another: their weights are then
+/// in some cache.
+void add_tasks(std::size_t job, std::int64_t rows, std::int64_t outputs, std::int64_t block, std::int64_t rows_per_task,
+               std::vector<Task>& tasks) {
+  for (std::int64_t begin = 0; begin < outputs; begin += block) {
+    for (std::int64_t row = 0; row < rows; row += rows_per_task) {
+      tasks.push_back({static_cast<std::int32_t>(job), row, std::min(row + rows_per_task, rows), begin,
+                       std::min(begin + block, outputs)});
+    }
+  }
+}
+
+/// Rows [begin, end) of the places: input times weight.
+void weigh_inputs(const Call& call, std::int64_t begin, std::int64_t end, bool quantise) {
+  for (std::int64_t place = begin; place < end; ++place) {
+    const float weight = call.plan.weight[call.groups.slot[place]];
+    const std::span<const float> from = call.x.floats().row(call.groups.unit[place]);
+    const std::span<float> to = call.scratch.weighted.view().row(place);
+    for (std::size_t d = 0; d < to.size(); ++d) to[d] = weight * from[d];
+  }
+  if (quantise) call.scratch.weighted_inputs.quantise(begin, end);
+}
+
+void weigh_all_inputs(const Call& call) {
+  constexpr std::int64_t kPlacesPerBlock = 16;
+  ExpertScratch& scratch = call.scratch;
+  const std::int64_t places = std::ssize(call.groups.slot);
+  scratch.weighted.resize(places, call.x.cols());
+  scratch.weighted_inputs.assign(scratch.weighted.view());
+  const bool quantise = call.activations == ActivationType::kQ8;
+  if (quantise) scratch.weighted_inputs.reserve_q8();
+  call.pool.for_each_block((places + kPlacesPerBlock - 1) / kPlacesPerBlock, [&](std::int64_t block, int) {
+    const std::int64_t begin = block * kPlacesPerBlock;
+    weigh_inputs(call, begin, std::min(begin + kPlacesPerBlock, places), quantise);
+  });
+}
+
+/// The overlays' products with the inputs of one side: of gate and up, or of down.
+enum class Side { kFirst, kDown };
+
+void prepare_all_overlays(const Call& call, Side side) {
+  constexpr std::int64_t kRowsPerBlock = 4;
+  ExpertScratch& scratch = call.scratch;
+  scratch.tasks.clear();
+  for (std::size_t j = 0; j < scratch.job_count; ++j) {
+    Job& job = scratch.jobs[j];
+    const ExpertWeights& expert = *job.expert;
+    const bool first = side == Side::kFirst;
+    if (first ? !expert.gate.has_overlays() && !expert.up.has_overlays() : !expert.down.has_overlays()) continue;
+    const std::int64_t rows = std::ssize(job.slots);
+    const int workers = call.pool.threads();
+    if (first) reserve_overlays(expert.gate, rows, workers, job.gate);
+    if (first) reserve_overlays(expert.up, rows, workers, job.up);
+    if (!first) reserve_overlays(expert.down, rows, workers, job.down);
+    add_tasks(j, rows, 1, 1, kRowsPerBlock, scratch.tasks);
+  }
+  if (scratch.tasks.empty()) return;
+  if (side == Side::kFirst) {
+    return run_tasks(call, [](const Call& c, Job& job, const Task& task, int worker) {
+      const std::span<const std::int32_t> rows = c.input_rows(job);
+      prepare_overlays(job.expert->gate, c.input(), rows, task.row_begin, task.row_end, worker, job.gate);
+      prepare_overlays(job.expert->up, c.input(), rows, task.row_begin, task.row_end, worker, job.up);
+    });
+  }
+  run_tasks(call, [](const Call& c, Job& job, const Task& task, int worker) {
+    const std::span<const std::int32_t> rows = c.ids(job.first_row, std::ssize(job.slots));
+    const ActivationRows& inputs = c.scratch.hidden[job.hidden].inputs;
+    prepare_overlays(job.expert->down, inputs, rows, task.row_begin, task.row_end, worker, job.down);
+  });
+}
+
+/// Zero, copy and constant experts: rows are written, nothing is multiplied.
+void fill_free_rows(const Call& call, const Job& job, const Task& task) {
+  const std::span<const std::int32_t> inputs = call.input_rows(job);
+  for (std::int64_t i = task.row_begin; i < task.row_end; ++i) {
+    const std::span<float> to = call.out.row(job.slots[i]);
+    if (job.expert->kind == ExpertKind::kZero) {
+      std::fill(to.begin(), to.end(), 0.0f);
+    } else {
+      const bool copies = job.expert->kind == ExpertKind::kCopy;
+      const float* from = copies ? call.input().floats().row(inputs[i]).data() : job.expert->constant.data();
+      std::copy(from, from + to.size(), to.begin());
+    }
+  }
+}
+
+/// hidden[rows, begin..end) = act(gate, up) of one block of one expert.
+void run_first_task(const Call& call, Job& job, const Task& task, int) {
+  const ExpertWeights& expert = *job.expert;
+  if (!has_weights(expert.kind)) return fill_free_rows(call, job, task);
+  Hidden& hidden = call.scratch.hidden[job.hidden];
+  const std::int64_t rows = task.row_end - task.row_begin;
+  const std::int64_t first_row = job.first_row + task.row_begin;
+  const std::span<const std::int32_t> x_rows = call.input_rows(job).subspan(task.row_begin, rows);
+  const std::span<const std::int32_t> to = call.ids(first_row, rows);
+  const RowRange range{task.begin, task.end};
+  apply(expert.up, range, call.input(), x_rows, hidden.hidden.view(), to, job.up, task.row_begin);
+  const bool gated = expert.activation.gated;
+  if (gated) apply(expert.gate, range, call.input(), x_rows, hidden.gate.view(), to, job.gate, task.row_begin);
+  const auto count = static_cast<std::size_t>(task.end - task.begin);
+  for (std::int64_t row = first_row; row < first_row + rows; ++row) {
+    const std::span<const float> gate = hidden.gate.view().row(row).subspan(task.begin, count);
+    activate(expert.activation, gated ? gate : std::span<const float>(),
+             hidden.hidden.view().row(row).subspan(task.begin, count));
+  }
+}
+
+void run_first(const Call& call) {
+  ExpertScratch& scratch = call.scratch;
+  scratch.tasks.clear();
+  for (std::size_t j = 0; j < scratch.job_count; ++j) {
+    const ExpertWeights& expert = *scratch.jobs[j].expert;
+    const std::int64_t rows = std::ssize(scratch.jobs[j].slots);
+    if (!has_weights(expert.kind)) {
+      add_tasks(j, rows, 1, 1, kRowsPerTask, scratch.tasks);
+      continue;
+    }
+    std::int64_t block = matmul_block_rows(expert.up.weights);
+    if (expert.activation.gated) block = std::lcm(block, matmul_block_rows(expert.gate.weights));
+    add_tasks(j, rows, expert.width(), block, kRowsPerTask, scratch.tasks);
+  }
+  run_tasks(call, run_first_task);
+}
+
+void quantise_hidden(const Call& call, Hidden& hidden) {
+  if (!hidden.quantise) return;
+  if (hidden.rows * hidden.width <= kSerialValues) return hidden.inputs.quantise(0, hidden.rows);
+  const std::int64_t per_block = std::max<std::int64_t>(1, kSerialValues / 4 / hidden.width);
+  call.pool.for_each_block((hidden.rows + per_block - 1) / per_block, [&](std::int64_t block, int) {
+    hidden.inputs.quantise(block * per_block, std::min((block + 1) * per_block, hidden.rows));
+  });
+}
+
+/// slot_output[slots, begin..end) = down of one block of one expert.
+void run_down_task(const Call& call, Job& job, const Task& task, int) {
+  const std::int64_t rows = task.row_end - task.row_begin;
+  apply(job.expert->down, {task.begin, task.end}, call.scratch.hidden[job.hidden].inputs,
+        call.ids(job.first_row + task.row_begin, rows), call.out, job.slots.subspan(task.row_begin, rows), job.down,
+        task.row_begin);
+}
+
+void run_down(const Call& call) {
+  ExpertScratch& scratch = call.scratch;
+  scratch.tasks.clear();
+  for (std::size_t j = 0; j < scratch.job_count; ++j) {
+    const ExpertWeights& expert = *scratch.jobs[j].expert;
+    if (!has_weights(expert.kind)) continue;
+    add_tasks(j, std::ssize(scratch.jobs[j].slots), expert.down.weights.rows, matmul_block_rows(expert.down.weights),
+              kRowsPerTask, scratch.tasks);
+  }
+  run_tasks(call, run_down_task);
+}
+
+}  // namespace
+
+ExpertUse run_experts(std::span<const ExpertWeights* const> experts, const RoutePlan& plan, const ExpertGroups& groups,
+                      WeightOn weight_on, ActivationType activations, const ActivationRows& x, ThreadPool& pool,
+                      ExpertScratch& scratch, MatrixView<float> slot_output) {
+  const Call call{plan, groups, weight_on, activations, x, pool, scratch, slot_output};
+  const ExpertUse use = plan_jobs(experts, call);
+  if (scratch.job_count == 0) return use;
+  if (weight_on == WeightOn::kInput) weigh_all_inputs(call);
+  prepare_all_overlays(call, Side::kFirst);
+  run_first(call);
+  for (std::size_t i = 0; i < scratch.hidden_count; ++i) quantise_hidden(call, scratch.hidden[i]);
+  prepare_all_overlays(call, Side::kDown);
+  run_down(call);
+  return use;
+}
+
+}  // namespace junto
