@@ -16,7 +16,7 @@ Checkpoint open_gguf_checkpoint(const std::string& path) {
   checkpoint.path = path;
   GgufFile file = open_gguf(path);
   checkpoint.metadata = std::move(file.metadata);
-  checkpoint.named = std::move(file.tensors);
+  for (const NamedTensor& tensor : file.tensors.all()) checkpoint.lazy.add(tensor.name, tensor.tensor);
   return checkpoint;
 }
 
@@ -26,7 +26,7 @@ const Tensor& Checkpoint::require(std::string_view name, const Shape& shape) con
   const Tensor* tensor = find(name);
   if (!tensor) {
     std::vector<std::string_view> names;
-    for (const NamedTensor& candidate : tensors()) names.push_back(candidate.name);
+    for (const NamedTensor& candidate : listing()) names.push_back(candidate.name);
     const std::string_view near = nearest(name, names);
     fail(path, tensor_label(name) + " of shape " + to_string(shape) + " is missing" +
                    (near.empty() ? std::string() : ", nearest is \"" + printable(near) + "\""));

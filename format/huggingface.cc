@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "format/packed_weights.h"
 #include "format/safetensors.h"
 
 namespace junto {
@@ -68,38 +69,35 @@ std::string name_ending_in(const std::string& directory, std::initializer_list<s
   fail(directory, "has no " + missing);
 }
 
-void load_sharded(Checkpoint& checkpoint, const std::string& index_path) {
+NamedTensors open_shards(const std::string& directory, const std::string& index_path) {
+  NamedTensors tensors;
   const WeightMap weight_map = parse_weight_map(read_text_file(index_path, kMaxIndexBytes), index_path);
   std::set<std::string> shards;
   for (const auto& [name, shard] : weight_map) shards.insert(shard);
   for (const std::string& shard : shards) {
-    const std::string shard_path = join(checkpoint.path, shard);
+    const std::string shard_path = join(directory, shard);
     if (!is_file(shard_path)) fail(shard_path, "is missing, but model.safetensors.index.json names it");
     // The index decides: a tensor of a shard that the index does not place there is not part of the model.
     const SafetensorsFile file = open_safetensors(shard_path);
     for (const NamedTensor& tensor : file.tensors.all()) {
       const auto placed = weight_map.find(tensor.name);
-      if (placed != weight_map.end() && placed->second == shard) checkpoint.named.add(tensor.name, tensor.tensor);
+      if (placed != weight_map.end() && placed->second == shard) tensors.add(tensor.name, tensor.tensor);
     }
   }
   for (const auto& [name, shard] : weight_map) {
-    if (!checkpoint.named.find(name)) {
-      fail(join(checkpoint.path, shard),
-           tensor_label(name) + " is missing, but model.safetensors.index.json places it here");
+    if (!tensors.find(name)) {
+      fail(join(directory, shard), tensor_label(name) + " is missing, but model.safetensors.index.json places it here");
     }
   }
+  return tensors;
 }
 
-void load_tensors(Checkpoint& checkpoint) {
-  const std::string single = join(checkpoint.path, "model.safetensors");
-  const std::string index = join(checkpoint.path, "model.safetensors.index.json");
-  if (is_file(single)) {
-    checkpoint.named = open_safetensors(single).tensors;
-  } else if (is_file(index)) {
-    load_sharded(checkpoint, index);
-  } else {
-    refuse_directory(checkpoint.path, "model.safetensors or model.safetensors.index.json");
-  }
+NamedTensors open_tensors(const std::string& directory) {
+  const std::string single = join(directory, "model.safetensors");
+  const std::string index = join(directory, "model.safetensors.index.json");
+  if (is_file(single)) return open_safetensors(single).tensors;
+  if (is_file(index)) return open_shards(directory, index);
+  refuse_directory(directory, "model.safetensors or model.safetensors.index.json");
 }
 
 }  // namespace
@@ -139,7 +137,7 @@ Checkpoint open_huggingface(const std::string& directory) {
   if (is_file(tokenizer)) checkpoint.tokenizer_json_path = tokenizer;
   const std::string chat_template = join(directory, "chat_template.jinja");
   if (is_file(chat_template)) checkpoint.chat_template_file = read_text_file(chat_template, kMaxTemplateBytes);
-  load_tensors(checkpoint);
+  checkpoint.lazy = unpack_weights(open_tensors(directory), checkpoint.config, directory);
   return checkpoint;
 }
 

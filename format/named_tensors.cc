@@ -1,6 +1,7 @@
 #include "format/named_tensors.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 
@@ -18,6 +19,10 @@ bool NamedTensors::add(std::string name, Tensor tensor) {
 const Tensor* NamedTensors::find(std::string_view name) const {
   const auto found = index_.find(name);
   return found == index_.end() ? nullptr : &tensors_[found->second].tensor;
+}
+
+Tensor* NamedTensors::find(std::string_view name) {
+  return const_cast<Tensor*>(std::as_const(*this).find(name));
 }
 
 TensorToWrite to_write(std::string name, Tensor tensor) {

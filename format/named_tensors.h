@@ -31,6 +31,7 @@ class NamedTensors {
   bool add(std::string name, Tensor tensor);
   /// nullptr where absent.
   const Tensor* find(std::string_view name) const;
+  Tensor* find(std::string_view name);
 
  private:
   struct Hash {
