@@ -50,6 +50,7 @@ TEST(PackedWeights, Mxfp4KeepsEveryValue) {
     const Tensor& tensor = checkpoint.require(name, reference.shape);
     EXPECT_EQ(tensor.type, DType::kMXFP4);
     EXPECT_EQ(mxfp4_values(tensor), decode(reference)) << name;
+    EXPECT_EQ(decode(tensor), decode(reference)) << name;
   }
   EXPECT_NE(checkpoint.find("model.norm.weight"), nullptr);
 }

@@ -9,9 +9,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto parse = [](std::span<const std::byte> bytes) {
     try {
       const junto::SafetensorsFile file = junto::parse_safetensors(bytes, "fuzz");
-      for (const junto::NamedTensor& tensor : file.tensors.all()) {
-        if (tensor.tensor.values() <= 1 << 16) static_cast<void>(junto::decode(tensor.tensor));
-      }
+      for (const junto::NamedTensor& tensor : file.tensors.all()) static_cast<void>(junto::decode(tensor.tensor));
     } catch (const junto::Error&) {
     }
   };

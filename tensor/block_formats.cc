@@ -104,7 +104,8 @@ const BlockFormat& block_format(DType type) {
 void decode_values(DType type, const std::byte* in, std::span<float> out) {
   const BlockFormat& format = block_format(type);
   const auto count = static_cast<std::int64_t>(out.size());
-  bytes_of(type, count);  // checks that the count is whole blocks
+  bytes_of(type, count);    // checks that the count is whole blocks
+  if (out.empty()) return;  // an empty tensor has no pointers to give to memcpy
   if (format.unpack == nullptr) return format.decode_plain(in, out.data(), count);
   UnpackedBlock block;
   for (std::int64_t at = 0; at < count; at += format.block_values, in += format.block_bytes) {
@@ -132,6 +133,7 @@ void encode_values(DType type, std::span<const float> in, std::byte* out, std::s
       }
     }
   }
+  if (in.empty()) return;
   format.encode(in.data(), out, count, importance.empty() ? nullptr : importance.data());
 }
 

@@ -46,6 +46,11 @@ TEST(Tensor, RowsColumnsSlices) {
   EXPECT_THROW(make_tensor({2, 2}, {1}), Error);
 }
 
+TEST(Tensor, EmptyTensorsDecodeToNothing) {
+  EXPECT_TRUE(decode(Tensor{DType::kF32, {0, 4}, {}, nullptr}).empty());
+  EXPECT_TRUE(decode(Tensor{DType::kQ8_0, {4, 0}, {}, nullptr}).empty());
+}
+
 TEST(Tensor, IntegersDecodeToFloats) {
   const std::int32_t ids[] = {-1, 7};
   const Tensor t{DType::kI32, {2}, std::as_bytes(std::span(ids)), nullptr};
