@@ -19,23 +19,45 @@ namespace junto {
 /// In what form activations meet quantised weights. F32, F16 and BF16 weights always take float activations.
 enum class ActivationType : std::uint8_t { kF32, kQ8 };
 
+/// How the bytes of a WeightMatrix lie.
+enum class WeightLayout : std::uint8_t {
+  kRows,         // as stored: row after row
+  kInterleaved,  // 16 rows at a time, side by side, see interleave.h
+};
+
 /// Weights [rows, cols] as the kernels read them. Cheap to copy: it shares its bytes.
 struct WeightMatrix {
   DType type = DType::kF32;
-  std::int64_t rows = 0;  // N, output features
-  std::int64_t cols = 0;  // K, input features
-  std::size_t row_bytes = 0;
+  std::int64_t rows = 0;      // N, output features
+  std::int64_t cols = 0;      // K, input features
+  std::size_t row_bytes = 0;  // of a stored row, whatever the layout
   const std::byte* data = nullptr;
   std::shared_ptr<const void> keep_alive;
+  WeightLayout layout = WeightLayout::kRows;
 
-  std::size_t bytes() const { return row_bytes * static_cast<std::size_t>(rows); }
+  /// What lies at `data`.
+  std::size_t bytes() const;
 };
 
 /// Takes a 2-d tensor [N, K] as it is stored. Throws Error where K is no multiple of the type's block.
 WeightMatrix make_weights(const Tensor& tensor);
 
-/// Input rows [rows, cols] in float and, once quantise() was called, in Q8: int8 values with one float scale and one
-/// integer sum per 32 columns. Reused from call to call without allocating.
+/// Row `r` in float, w.cols values, of either layout.
+void decode_row(const WeightMatrix& w, std::int64_t r, std::span<float> out);
+
+/// 32 columns of an activation row in Q8: x[i] ~ scale * quant[i]. The sums serve weights with an offset or a minimum
+/// and are stored negative, as products subtract them.
+struct Q8Group {
+  std::int8_t quant[32];         // -127..127
+  float scale;                   // NaN where a value was not finite
+  std::int32_t minus_sum;        // -(sum of quant)
+  float scaled_minus_sum;        // scale * minus_sum
+  std::int16_t minus_sums16[2];  // -(sum of each 16 quants)
+};
+static_assert(sizeof(Q8Group) == 48);
+
+/// Input rows [rows, cols] in float and, once quantise() was called, in Q8. Reused from call to call without
+/// allocating.
 class ActivationRows {
  public:
   /// Shows `x`, which must stay alive while this is used. Drops an earlier Q8 form.
@@ -51,20 +73,14 @@ class ActivationRows {
   std::int64_t cols() const { return x_.cols; }
   bool has_q8() const { return has_q8_; }
 
-  /// For kernels. Q8 rows are padded with zeros to a multiple of 256 columns.
-  std::int64_t q8_stride() const { return q8_stride_; }  // int8 values from row to row
-  const std::int8_t* q8(std::int64_t row) const { return q8_.data() + row * q8_stride_; }
-  const float* q8_scales(std::int64_t row) const { return scales_.data() + row * (q8_stride_ / 32); }  // per 32 columns
-  const std::int32_t* q8_sums(std::int64_t row) const {
-    return sums_.data() + row * (q8_stride_ / 16);
-  }  // per 16 columns
+  /// For kernels: the groups of one row, padded with zeros to a multiple of 256 columns.
+  const Q8Group* q8(std::int64_t row) const { return groups_.data() + row * groups_per_row_; }
+  std::int64_t q8_groups_per_row() const { return groups_per_row_; }
 
  private:
   MatrixView<const float> x_;
-  std::vector<std::int8_t> q8_;
-  std::vector<float> scales_;
-  std::vector<std::int32_t> sums_;
-  std::int64_t q8_stride_ = 0;
+  std::vector<Q8Group> groups_;
+  std::int64_t groups_per_row_ = 0;
   bool has_q8_ = false;
 };
 

@@ -63,14 +63,14 @@ void dot_floats(const WeightMatrix& w, std::int64_t n, const ActivationRows& x, 
 }
 
 // 32 columns: the integer sums are exact, whatever the scales.
-float dot_group(const UnpackedBlock& block, std::int64_t at, const std::int8_t* q8, const std::int32_t* sums) {
+float dot_group(const UnpackedBlock& block, std::int64_t at, const Q8Group& x) {
   float total = 0;
   for (int half = 0; half < 2; ++half) {
     std::int32_t dot = 0;
     const std::int8_t* quant = block.quant + at + 16 * half;
-    for (int i = 0; i < 16; ++i) dot += quant[i] * q8[16 * half + i];
+    for (int i = 0; i < 16; ++i) dot += quant[i] * x.quant[16 * half + i];
     const std::int64_t group = at / kGroupValues + half;
-    total += block.scale[group] * static_cast<float>(dot) - block.min[group] * static_cast<float>(sums[half]);
+    total += block.scale[group] * static_cast<float>(dot) + block.min[group] * static_cast<float>(x.minus_sums16[half]);
   }
   return total;
 }
@@ -83,11 +83,9 @@ void dot_q8(const WeightMatrix& w, const BlockFormat& format, std::int64_t n, co
   for (std::int64_t k = 0; k < w.cols; k += format.block_values, bytes += format.block_bytes) {
     format.unpack(bytes, block);
     for (std::int64_t i = 0; i < tile.count; ++i) {
-      const std::int8_t* q8 = x.q8(tile.x[i]) + k;
-      const float* scales = x.q8_scales(tile.x[i]) + k / 32;
-      const std::int32_t* sums = x.q8_sums(tile.x[i]) + k / 16;
+      const Q8Group* groups = x.q8(tile.x[i]) + k / 32;
       for (std::int64_t at = 0; at < format.block_values; at += 32) {
-        totals[i] += scales[at / 32] * dot_group(block, at, q8 + at, sums + at / 16);
+        totals[i] += groups[at / 32].scale * dot_group(block, at, groups[at / 32]);
       }
     }
   }

@@ -7,6 +7,7 @@
 
 #include "kernels/activation_functions.h"
 #include "kernels/choose.h"
+#include "kernels/matmul.h"
 
 namespace junto {
 
@@ -36,9 +37,8 @@ struct RowKernels {
   AccumulateValues accumulate_f32, accumulate_f16, accumulate_q8_0;
   void (*store_f16)(const float* x, std::size_t count, std::byte* row);
   void (*store_q8_0)(const float* x, std::size_t count, std::byte* row);
-  // ActivationRows: `count` values into `padded` (a multiple of 32) int8, one scale per 32, one sum per 16
-  void (*quantise_q8)(const float* x, std::size_t count, std::size_t padded, std::int8_t* q8, float* scales,
-                      std::int32_t* sums);
+  // ActivationRows: `count` values into `groups` groups of 32, zeros behind them
+  void (*quantise_q8)(const float* x, std::size_t count, std::size_t groups, Q8Group* out);
 };
 
 /// The table of one instruction set; it must be available.

@@ -227,7 +227,7 @@ void rotate_neighbours_lanes(float* x, const float* cosines, const float* sines,
 /// 32 values (zeros beyond `count`) to int8 with one scale. A value that is not finite makes the scale NaN, so that
 /// what is computed from it shows it. Below `kLeast` the inverse would overflow, and no sum would notice the values.
 template <class L>
-inline void quantise_group(const float* x, int count, std::int8_t* q8, float& scale, std::int32_t* sums) {
+inline void quantise_group(const float* x, int count, Q8Group& out) {
   constexpr float kLeast = 1e-35f;
   typename L::F parts[2];
   float most = 0, check = 0;
@@ -238,23 +238,24 @@ inline void quantise_group(const float* x, int count, std::int8_t* q8, float& sc
     most = size > most ? size : most;
     check += L::sum(L::mul(parts[half], L::zero()));  // NaN where a value is not finite
   }
-  scale = check == 0 ? (most < kLeast ? 0.0f : most / 127) : __builtin_nanf("");
+  out.scale = check == 0 ? (most < kLeast ? 0.0f : most / 127) : __builtin_nanf("");
   const auto inverse = L::set(check == 0 && most >= kLeast ? 127 / most : 0.0f);
+  out.minus_sum = 0;
   for (int half = 0; half < 2; ++half) {
     auto q = L::round(L::mul(parts[half], inverse));
     if (check != 0) q = L::zero();
-    L::store_int8(q8 + 16 * half, q);
-    sums[half] = static_cast<std::int32_t>(L::sum(q));
+    L::store_int8(out.quant + 16 * half, q);
+    out.minus_sums16[half] = static_cast<std::int16_t>(-L::sum(q));
+    out.minus_sum += out.minus_sums16[half];
   }
+  out.scaled_minus_sum = out.scale * static_cast<float>(out.minus_sum);
 }
 
 template <class L>
-void quantise_q8_lanes(const float* x, std::size_t count, std::size_t padded, std::int8_t* q8, float* scales,
-                       std::int32_t* sums) {
-  for (std::size_t i = 0; i < padded; i += 32) {
-    const std::size_t left = i < count ? count - i : 0;
-    quantise_group<L>(x + (left > 0 ? i : 0), left < 32 ? static_cast<int>(left) : 32, q8 + i, scales[i / 32],
-                      sums + i / 16);
+void quantise_q8_lanes(const float* x, std::size_t count, std::size_t groups, Q8Group* out) {
+  for (std::size_t g = 0; g < groups; ++g) {
+    const std::size_t left = 32 * g < count ? count - 32 * g : 0;
+    quantise_group<L>(x + (left > 0 ? 32 * g : 0), left < 32 ? static_cast<int>(left) : 32, out[g]);
   }
 }
 

@@ -100,13 +100,14 @@ TEST(RowKernels, EveryInstructionSetHasTheBitsOfTheTwin) {
     for (const bool bad : {false, true}) {
       expect_same(
           [&](const RowKernels& k) {
-            const std::size_t padded = (n + 255) / 256 * 256;
-            std::vector<std::int8_t> q8(padded);
-            std::vector<std::int32_t> sums(padded / 16);
-            Output out(padded / 32);
-            k.quantise_q8(bad ? x.data() : finite.data(), n, padded, q8.data(), out.data(), sums.data());
-            out.insert(out.end(), q8.begin(), q8.end());
-            out.insert(out.end(), sums.begin(), sums.end());
+            std::vector<Q8Group> groups((n + 255) / 256 * 8);
+            k.quantise_q8(bad ? x.data() : finite.data(), n, groups.size(), groups.data());
+            Output out;
+            for (const Q8Group& group : groups) {
+              out.insert(out.end(), {group.scale, static_cast<float>(group.minus_sum), group.scaled_minus_sum});
+              out.insert(out.end(), group.quant, group.quant + 32);
+              out.insert(out.end(), group.minus_sums16, group.minus_sums16 + 2);
+            }
             return out;
           },
           "quantise_q8" + at);

@@ -1,0 +1,178 @@
+// The matrix kernels as templates: a tile of up to kMaxTile rows of x against 16 interleaved rows of w. L is a page of
+// tile lanes (tile_lanes_*.h), Units says how a unit of a format comes into registers (units_*.h).
+//
+// For each group of 32 columns the weights are unpacked once to 8 registers and meet every row of the tile: an exact
+// integer sum, then one product with the scales and one fused sum in float. That order is the same for every tile size,
+// so a row's bits do not depend on its neighbours.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "kernels/matmul_kernels.h"
+
+namespace junto {
+
+/// 32 columns of kRows rows of w, unpacked. The weight is scale * (word - offset) - min; scales and mins stand for 16
+/// columns each where Units::kHalves is true, else only the first counts.
+template <class L>
+struct UnpackedGroup {
+  typename L::W words[8];
+  typename L::F scale[2];
+  typename L::F min[2];
+};
+
+// How far ahead of use weights are prefetched. Measured (docs/performance.md): what pays at few rows per expert.
+inline constexpr std::size_t kPrefetchBytes = 4096;
+
+/// acc + one row of x times the group.
+template <class L, class Units>
+inline typename L::F add_group(const UnpackedGroup<L>& w, const Q8Group& x, typename L::F acc) {
+  constexpr WeightRange kRange = Units::kRange;
+  // Signed weights have the offset of the instruction set, others that of the format: 2^kOffsetShift, or none below 0.
+  constexpr int kOffset = kRange == WeightRange::kSigned ? (L::kSignedOffset == 128 ? 7 : -1) : Units::kOffsetShift;
+  const auto scale = L::set(x.scale);
+  if constexpr (!Units::kHalves) {
+    const auto start = kOffset >= 0 ? L::shifted(x.minus_sum, kOffset < 0 ? 0 : kOffset) : L::shifted(0, 0);
+    const auto dot = L::template dot<kRange, 8>(w.words, x.quant, start);
+    acc = L::fma(L::to_float(dot), L::mul(w.scale[0], scale), acc);
+    if constexpr (Units::kHasMin) acc = L::fma(w.min[0], L::set(x.scaled_minus_sum), acc);
+    return acc;
+  } else {
+    const auto start = [&](int half) {
+      return L::shifted(kOffset >= 0 ? x.minus_sums16[half] : 0, kOffset < 0 ? 0 : kOffset);
+    };
+    const auto low = L::template dot<kRange, 4>(w.words, x.quant, start(0));
+    const auto high = L::template dot<kRange, 4>(w.words + 4, x.quant + 16, start(1));
+    auto part = L::mul(L::to_float(low), w.scale[0]);
+    part = L::fma(L::to_float(high), w.scale[1], part);
+    if constexpr (Units::kHasMin) {
+      part = L::fma(w.min[0], L::set(x.minus_sums16[0]), part);
+      part = L::fma(w.min[1], L::set(x.minus_sums16[1]), part);
+    }
+    return L::fma(part, scale, acc);
+  }
+}
+
+/// Rows first_row .. first_row + kRows of `units` units, kTokens rows of x.
+template <class L, class Units, int kTokens>
+void add_units(const std::byte* w, std::int64_t units, const Q8Group* const* x, int first_row, float* sums) {
+  constexpr std::size_t kLines = (Units::kBytes / Units::kGroups + 63) / 64;
+  typename L::F acc[kTokens];
+  const Q8Group* rows[kTokens];
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) {
+    rows[t] = x[t];
+    acc[t] = L::load(sums + t * kInterleavedTileRows + first_row);
+  }
+  std::ptrdiff_t group = 0;
+  for (std::int64_t unit = 0; unit < units; ++unit, w += Units::kBytes) {
+    const typename Units::Header header(w, first_row);
+    for (int g = 0; g < Units::kGroups; ++g, ++group) {
+      if (first_row == 0) {
+        const std::byte* ahead = w + g * (Units::kBytes / Units::kGroups) + kPrefetchBytes;
+        for (std::size_t line = 0; line < kLines; ++line) L::prefetch(ahead + 64 * line);
+      }
+      UnpackedGroup<L> unpacked;
+      Units::unpack(w, header, g, first_row, unpacked);
+#pragma GCC unroll 8
+      for (int t = 0; t < kTokens; ++t) acc[t] = add_group<L, Units>(unpacked, rows[t][group], acc[t]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) L::store(sums + t * kInterleavedTileRows + first_row, acc[t]);
+}
+
+// Columns of plain weights whose products are summed before they join the rest: two chains (even, odd) hide the latency
+// of the sums, and calls may be cut at multiples of this without changing a bit.
+inline constexpr std::int64_t kFloatBlock = 256;
+
+template <class L, class Load, int kTokens>
+void add_values(const std::byte* w, std::int64_t values, const float* const* x, int first_row, float* sums) {
+  constexpr std::size_t kStep = kInterleavedTileRows * Load::kBytes;
+  w += static_cast<std::size_t>(first_row) * Load::kBytes;
+  typename L::F even[kTokens], odd[kTokens];
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) even[t] = odd[t] = L::zero();
+  std::int64_t k = 0;
+  for (; k + 2 <= values; k += 2) {
+    const std::byte* at = w + static_cast<std::size_t>(k) * kStep;
+    if (first_row == 0) L::prefetch(at + kPrefetchBytes);
+    const auto first = Load::load(at), second = Load::load(at + kStep);
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+      even[t] = L::fma(first, L::set(x[t][k]), even[t]);
+      odd[t] = L::fma(second, L::set(x[t][k + 1]), odd[t]);
+    }
+  }
+  if (k < values) {
+    const auto last = Load::load(w + static_cast<std::size_t>(k) * kStep);
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) even[t] = L::fma(last, L::set(x[t][k]), even[t]);
+  }
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) {
+    float* sum = sums + t * kInterleavedTileRows + first_row;
+    L::store(sum, L::add(L::load(sum), L::add(even[t], odd[t])));
+  }
+}
+
+template <class L, class Units, int... kIndex>
+void q8_tile(const std::byte* w, std::int64_t units, const Q8Group* const* x, int tokens, float* sums,
+             std::integer_sequence<int, kIndex...>) {
+  using Tile = void (*)(const std::byte*, std::int64_t, const Q8Group* const*, int, float*);
+  static constexpr Tile kTiles[] = {add_units<L, Units, kIndex + 1>...};
+  // A set with registers of fewer rows passes several times over the units, in parts that stay in the nearest cache.
+  constexpr std::int64_t kPart = L::kRows == kInterleavedTileRows ? INT64_MAX : 1 + 8192 / Units::kBytes;
+  const Q8Group* rows[8];
+  for (int t = 0; t < tokens; ++t) rows[t] = x[t];
+  for (std::int64_t begin = 0; begin < units; begin += kPart) {
+    const std::int64_t count = units - begin < kPart ? units - begin : kPart;
+    for (int first_row = 0; first_row < kInterleavedTileRows; first_row += L::kRows) {
+      kTiles[tokens - 1](w, count, rows, first_row, sums);
+    }
+    if (count == units) return;
+    w += static_cast<std::size_t>(count) * Units::kBytes;
+    for (int t = 0; t < tokens; ++t) rows[t] += count * Units::kGroups;
+  }
+}
+
+template <class L, class Units>
+void q8_kernel(const std::byte* w, std::int64_t units, const Q8Group* const* x, int tokens, float* sums) {
+  q8_tile<L, Units>(w, units, x, tokens, sums, std::make_integer_sequence<int, L::kMaxTile>());
+}
+
+template <class L, class Load, int... kIndex>
+void float_tile(const std::byte* w, std::int64_t values, const float* const* x, int tokens, float* sums,
+                std::integer_sequence<int, kIndex...>) {
+  using Tile = void (*)(const std::byte*, std::int64_t, const float* const*, int, float*);
+  static constexpr Tile kTiles[] = {add_values<L, Load, kIndex + 1>...};
+  const float* rows[8];
+  for (std::int64_t begin = 0; begin < values; begin += kFloatBlock) {
+    const std::int64_t count = values - begin < kFloatBlock ? values - begin : kFloatBlock;
+    for (int t = 0; t < tokens; ++t) rows[t] = x[t] + begin;
+    for (int first_row = 0; first_row < kInterleavedTileRows; first_row += L::kRows) {
+      kTiles[tokens - 1](w, count, rows, first_row, sums);
+    }
+    w += static_cast<std::size_t>(count) * kInterleavedTileRows * Load::kBytes;
+  }
+}
+
+template <class L, class Load>
+void float_kernel(const std::byte* w, std::int64_t values, const float* const* x, int tokens, float* sums) {
+  float_tile<L, Load>(w, values, x, tokens, sums, std::make_integer_sequence<int, L::kMaxFloatTile>());
+}
+
+/// The rows of the tables.
+template <class L, template <class> class Units>
+constexpr MatmulKernel make_q8_kernel(DType type) {
+  return {type, q8_kernel<L, Units<L>>, nullptr, L::kMaxTile};
+}
+
+template <class L, template <class> class Load>
+constexpr MatmulKernel make_float_kernel(DType type) {
+  return {type, nullptr, float_kernel<L, Load<L>>, L::kMaxFloatTile};
+}
+
+}  // namespace junto
