@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "format/gguf.h"
+#include "format/metadata.h"
 
 namespace junto {
 namespace {
@@ -51,12 +52,51 @@ TEST_P(PublishedTokenizer, GivesTheIdsAndTextsOfTheOracle) {
   }
 }
 
+TEST_P(PublishedTokenizer, GivesTheSameIdsAsGguf) {
+  const Json oracle = Json::parse(read_text(oracles() / "tokenizers" / (std::string(GetParam()) + ".json")));
+  const fs::path file = cache_dir() / "tokenizers" / GetParam() / oracle["file"].get<std::string>();
+  ASSERT_TRUE(fs::exists(file)) << file << " is missing: run scripts/fetch-tokenizers";
+  const std::string json = read_text(file);
+  const Tokenizer tokenizer = load_tokenizer_json(json, file.string());
+  const std::int64_t rows = tokenizer.vocab_size() + 100;
+  Metadata metadata("converted.gguf");
+  store_tokenizer(gguf_tokenizer_data(tokenizer, rows, json), metadata);
+  EXPECT_FALSE(metadata.contains("tokenizer.huggingface.json"));
+  const Tokenizer again = load_tokenizer_gguf(metadata);
+  EXPECT_EQ(again.vocab_size(), rows);
+  for (const Json& one : oracle["cases"]) {
+    const std::string text = one["text"];
+    const auto ids = one["ids"].get<std::vector<std::int32_t>>();
+    EXPECT_EQ(again.encode(text, false), ids) << text;
+    EXPECT_EQ(again.encode(text, true), one["ids_special"].get<std::vector<std::int32_t>>()) << text;
+    EXPECT_EQ(again.decode(ids, false), one["decoded"].get<std::string>()) << text;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, PublishedTokenizer, testing::Values("llama3", "qwen2_5", "gemma2"));
 
 TEST(PublishedTokenizers, EveryOracleIsTested) {
   std::size_t files = 0;
   for (const auto& entry : fs::directory_iterator(oracles() / "tokenizers")) files += entry.is_regular_file();
   EXPECT_EQ(files, 3u) << "name new oracles in INSTANTIATE_TEST_SUITE_P";
+}
+
+TEST(Tokenizer, ModelsOfEveryKindGiveTheRecordedIdsAndTexts) {
+  const Json models = Json::parse(read_text(fs::path(JUNTO_SOURCE_DIR) / "testdata" / "tokenizers" / "models.json"));
+  ASSERT_EQ(models.size(), 9u);
+  for (const Json& model : models) {
+    const std::string name = model["name"];
+    const Tokenizer tokenizer = load_tokenizer_json(model["tokenizer"].dump(), name);
+    for (const Json& one : model["cases"]) {
+      const std::string text = one["text"];
+      const auto ids = one["ids"].get<std::vector<std::int32_t>>();
+      const auto with_special = one["ids_special"].get<std::vector<std::int32_t>>();
+      EXPECT_EQ(tokenizer.encode(text, false), ids) << name << ": " << text;
+      EXPECT_EQ(tokenizer.encode(text, true), with_special) << name << ": " << text;
+      EXPECT_EQ(tokenizer.decode(ids, false), one["decoded"].get<std::string>()) << name << ": " << text;
+      EXPECT_EQ(tokenizer.decode(with_special, true), one["decoded_skip"].get<std::string>()) << name << ": " << text;
+    }
+  }
 }
 
 TEST(Tokenizer, LoadsThatOfEveryCheckpoint) {
