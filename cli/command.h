@@ -21,7 +21,7 @@ using ArgumentTarget =
 struct Argument {
   std::string name;  // "MODEL" (by position), "--temp", or "-n,--max-tokens"
   ArgumentTarget target;
-  std::string value;  // what help calls the value: "T"; empty for flags; FILE, MODEL and DIR complete as paths
+  std::string value = {};  // what help calls the value: "T"; empty for flags; FILE, MODEL and DIR complete as paths
   std::string help;
   std::vector<std::string> choices = {};  // not empty: the only values there are
   double low = -1e300, high = 1e300;      // of numbers

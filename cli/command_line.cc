@@ -59,12 +59,21 @@ std::vector<std::string> option_names(const Command& command) {
   return names;
 }
 
+/// What the user may have meant: a word that goes on as `word` begins, else the nearest.
+template <class Range>
+std::string_view suggestion(std::string_view word, const Range& candidates) {
+  for (const std::string_view candidate : candidates) {
+    if (word.size() > 2 && candidate.starts_with(word)) return candidate;
+  }
+  return nearest(word, candidates);
+}
+
 [[noreturn]] void refuse_unknown(const Command& command, const std::string& word) {
   const bool option = word.size() > 1 && word[0] == '-';
   const std::string name = word.substr(0, word.find('='));
   if (!option) fail("", "unexpected argument " + printable(word) + "; see junto " + command.name + " --help");
   const std::vector<std::string> names = option_names(command);
-  const std::string_view near = nearest(name, names);
+  const std::string_view near = suggestion(name, names);
   const std::string hint =
       near.empty() ? "see junto " + command.name + " --help" : "did you mean " + std::string(near) + "?";
   fail("", "junto " + command.name + " has no option " + printable(name) + "; " + hint);
@@ -158,11 +167,11 @@ const Command& find_command(std::span<const Command> commands, std::string_view 
   }
   if (name.starts_with('-')) {
     const std::vector<std::string_view> options = {"--help", "--version"};
-    const std::string_view near = nearest(name, options);
+    const std::string_view near = suggestion(name, options);
     fail("", "no option " + printable(name) + " before a verb; " +
                  (near.empty() ? "see junto --help" : "did you mean " + std::string(near) + "?"));
   }
-  const std::string_view near = nearest(name, names);
+  const std::string_view near = suggestion(name, names);
   fail("", "no verb " + printable(name) + "; " +
                (near.empty() ? "see junto --help" : "did you mean " + std::string(near) + "?"));
 }

@@ -3,7 +3,7 @@
 namespace junto {
 
 std::vector<Command> all_commands() {
-  return {completion_command()};
+  return {fetch_command(), completion_command()};
 }
 
 }  // namespace junto
