@@ -78,22 +78,24 @@ TensorSizes sizes_of(const ModelConfig& config) {
   return sizes;
 }
 
+// Architecture `junto` names the one that it starts from: a Hugging Face class whose configuration the file carries, or
+// one of GGUF's whose keys it has (and something more, such as junto.router, that only Junto reads).
 ModelSource describe_gguf(const Checkpoint& checkpoint) {
   ModelSource source;
-  const std::string name = checkpoint.metadata.required_string("general.architecture");
-  if (name == "junto") {
+  std::string name = checkpoint.metadata.required_string("general.architecture");
+  std::string_view field = "general.architecture";
+  const bool own = name == "junto";
+  if (own) name = checkpoint.metadata.required_string("junto.base_architecture"), field = "junto.base_architecture";
+  if (own && checkpoint.metadata.contains("junto.config")) {
     const Json config =
         parse_json(checkpoint.metadata.required_string("junto.config"), checkpoint.path + ": junto.config");
-    const std::string base = checkpoint.metadata.required_string("junto.base_architecture");
-    source.architecture = &find_architecture(checkpoint.path, "junto.base_architecture", base, &Architecture::hf);
+    source.architecture = &find_architecture(checkpoint.path, field, name, &Architecture::hf);
     source.config = source.architecture->declare(ConfigReader(checkpoint, config));
   } else {
-    source.architecture = &find_architecture(checkpoint.path, "general.architecture", name, &Architecture::gguf);
+    source.architecture = &find_architecture(checkpoint.path, field, name, &Architecture::gguf);
     source.config = source.architecture->declare(ConfigReader(checkpoint, name));
   }
-  const bool foreign = name != "junto";
-  source.tensors =
-      gguf_tensors(checkpoint, foreign ? source.architecture->gguf_tensors : std::span<const TensorRule>());
+  source.tensors = gguf_tensors(checkpoint, own ? std::span<const TensorRule>() : source.architecture->gguf_tensors);
   apply_stored_routing(checkpoint, source.config);
   return source;
 }

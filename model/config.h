@@ -31,6 +31,8 @@ struct Rope {
   std::int64_t original_context = 0;
   std::vector<float> long_inverse_frequency;
   float long_magnitude = 1.0f;
+
+  bool operator==(const Rope&) const = default;
 };
 
 enum class QkNorm : std::uint8_t {
@@ -57,6 +59,8 @@ struct AttentionSpec {
   bool output_gate = false;        // sigmoid(W h) multiplies the attention output before its projection (AFMoE)
   float temperature_floor = 0.0f;  // Llama 4, layers without rotation: q *= 1 + log1p(floor((p + 1) / floor)) * slope
   float temperature_slope = 0.0f;
+
+  bool operator==(const AttentionSpec&) const = default;
 };
 
 /// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434), computed on the compressed cache: a key is
@@ -72,17 +76,23 @@ struct MlaSpec {
   float scale = 0.0f;
   float q_multiplier = 1.0f;       // LongCat: multiplies the compressed q ...
   float latent_multiplier = 1.0f;  // ... and the compressed kv, after their norms
+
+  bool operator==(const MlaSpec&) const = default;
 };
 
 /// Gated short convolution (LFM2): B, C, x = W_in h; y = C * conv(B * x); out = W_out y.
 struct ShortConvSpec {
   int taps = 3;  // causal kernel length
+
+  bool operator==(const ShortConvSpec&) const = default;
 };
 
 /// JetMoE: every chosen expert has its own query and output projection over shared keys and values.
 struct ExpertAttentionSpec {
   AttentionSpec attention;  // heads = chosen experts * heads per expert
   RouterSpec router;
+
+  bool operator==(const ExpertAttentionSpec&) const = default;
 };
 
 using MixerSpec = std::variant<AttentionSpec, MlaSpec, ShortConvSpec, ExpertAttentionSpec>;
@@ -90,6 +100,8 @@ using MixerSpec = std::variant<AttentionSpec, MlaSpec, ShortConvSpec, ExpertAtte
 /// A gated or plain feed-forward network; its width is that of its tensors.
 struct FfnSpec {
   Activation activation;
+
+  bool operator==(const FfnSpec&) const = default;
 };
 
 /// Mixture-of-experts feed-forward.
@@ -101,11 +113,15 @@ struct MoeSpec {
   bool shared_gate = false;       // sigmoid(w . h) multiplies the shared expert's output (Qwen2-MoE)
   bool output_bias = false;       // JetMoE: a bias added to the combined output
   int join_after = 0;             // 0: joins its own block; 1: the end of the next block (LongCat's shortcut)
+
+  bool operator==(const MoeSpec&) const = default;
 };
 
 struct NormPlacement {
   bool pre = true;    // before the sublayer
   bool post = false;  // on its output, before the residual sum
+
+  bool operator==(const NormPlacement&) const = default;
 };
 
 /// One block: mixer, then a dense feed-forward or experts (or both on the same input, LongCat).
@@ -118,6 +134,8 @@ struct BlockSpec {
   MoeSpec moe;
   NormPlacement mixer_norm;
   NormPlacement ffn_norm;
+
+  bool operator==(const BlockSpec&) const = default;
 };
 
 struct ModelConfig {
@@ -135,6 +153,8 @@ struct ModelConfig {
   bool tied_embeddings = false;
   std::vector<Rope> ropes;
   std::vector<BlockSpec> blocks;
+
+  bool operator==(const ModelConfig&) const = default;
 };
 
 /// Makes a dense block routed by `router`: feed-forward experts with the block's own activation.

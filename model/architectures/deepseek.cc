@@ -96,7 +96,9 @@ ModelConfig declare_deepseek_v2(const ConfigReader& r) {
   const std::string method = r.text_or({"topk_method", nullptr}, "greedy");
   const int k = max_experts_per_unit(router);
   if (method == "group_limited_greedy" || r.gguf()) {
-    router.select = grouped_top_k(r, k, router.experts, GroupLimited::GroupScore::kMax);
+    // llama.cpp has one rule for all models with groups.
+    const auto score = r.gguf() ? GroupLimited::GroupScore::kTopTwoSum : GroupLimited::GroupScore::kMax;
+    router.select = grouped_top_k(r, k, router.experts, score);
   } else if (method != "greedy") {
     r.refuse({"topk_method", nullptr}, method, "greedy or group_limited_greedy");
   }
