@@ -70,11 +70,27 @@ std::string canonical(std::string_view pattern) {
   return out;
 }
 
+// Whether ignore_merges makes a difference: some token is not what merging makes of its text.
+bool needs_ignore_merges(const TokenizerParts& parts) {
+  const Bpe& bpe = std::get<Bpe>(parts.model);
+  if (!bpe.options().ignore_merges || !bpe.options().raw_bytes) return bpe.options().ignore_merges;
+  std::vector<TokenId> ids;
+  for (TokenId id = 0; id < parts.vocabulary.size(); ++id) {
+    const auto bytes = ByteLevel::get().decode(parts.vocabulary.token(id));
+    if (!parts.vocabulary.contains(id) || !bytes || parts.special[static_cast<std::size_t>(id)] != 0) continue;
+    ids.clear();
+    bpe.merge_bytes(parts.vocabulary, *bytes, ids);
+    if (ids.size() != 1 || ids.front() != id) return true;
+  }
+  return false;
+}
+
 const NamedPreTokenizer* recognise(const TokenizerParts& parts) {
   const std::vector<std::string> found = patterns_of(parts);
   if (found.empty()) return nullptr;
+  const bool ignores = ignores_merges(parts), free_choice = ignores && !needs_ignore_merges(parts);
   for (const NamedPreTokenizer& one : named_pre_tokenizers()) {
-    if (one.metaspace || one.ignore_merges != ignores_merges(parts)) continue;
+    if (one.metaspace || (one.ignore_merges != ignores && !free_choice)) continue;
     if (std::equal(found.begin(), found.end(), one.patterns.begin(), one.patterns.end(),
                    [](const auto& a, const auto& b) { return canonical(a) == canonical(b); })) {
       return &one;
