@@ -1,13 +1,17 @@
 // The layout that fast kernels read: 16 rows side by side, so that a vector register holds the same columns of 16 rows,
 // results need no horizontal sums and all memory is read in one stream.
 //
-//   matrix = groups of 16 rows (the last one filled up with rows of zeros)
-//   group  = units along K (the last one filled up with blocks of zeros)
-//   unit   = one or several blocks of each row, taken apart into fields; each field's elements (of 1, 2 or 4 bytes)
-//            stand as [element][16 rows]; words of quants begin at a multiple of 64 bytes
+//   matrix = row groups of 16 rows (the last one filled up with rows of zeros)
+//   row group = units along K (the last one filled up with blocks of zeros)
+//   unit = one or several blocks of each row: first the small fields (scales, mins), each as [element][16 rows], filled
+//          up to a multiple of 64 bytes; then for each 32 columns the quants, as [word of 4 bytes][16 rows]
 //
-// F32, F16 and BF16 have units of one value: [K][16 rows]. Interleaving only moves bytes (and in Q5_0 and Q5_1 the high
-// bits within their word), so it can be undone, and one layout serves all instruction sets.
+// In the words, quants of 4, 2 or 1 bits are packed so that word w of 32 columns (columns 4 w to 4 w + 3) has its bits
+// at the same place in every byte: nibbles stand in word w % 4 (low for w < 4), pairs of bits in word w % 2 at bit 2 (w
+// / 2), single bits in one word at bit w. F32, F16 and BF16 have units of one value: [K][16 rows].
+//
+// Interleaving only moves bits, so it can be undone, and one layout serves all instruction sets. Kernels read it once,
+// in order, in one stream: that is what hardware prefetching needs.
 #pragma once
 
 #include <cstddef>
@@ -22,19 +26,27 @@ namespace junto {
 
 inline constexpr std::int64_t kInterleavedRows = 16;
 
-/// One kind of element of a stored block.
-struct UnitField {
-  std::size_t offset = 0;         // in the block
-  std::size_t element_bytes = 4;  // 1, 2 or 4
-  std::size_t count = 1;          // elements
-  bool spread_bits = false;       // 32 high bits: bit 4 w + p goes to bit w of byte p
+/// Scales and mins of a stored block: elements of 1 or 2 bytes.
+struct SmallField {
+  std::size_t offset = 0;  // in the block
+  std::size_t element_bytes = 2;
+  std::size_t count = 1;  // elements
+};
+
+/// Quants of a stored block, or some of their bits: value i has `bits` bits of byte offset + i / span * run + i % run,
+/// from bit (i % span) / run * bits on, where span = run * 8 / bits.
+struct QuantPiece {
+  std::size_t offset = 0;  // in the block
+  std::size_t bits = 4;    // 1, 2, 4 or 8
+  std::size_t run = 16;
 };
 
 struct UnitLayout {
   DType type = DType::kF32;
   std::int64_t blocks = 1;  // of the stored format in one unit
   std::size_t bytes = 0;    // of one unit of 16 rows
-  std::span<const UnitField> fields;
+  std::span<const SmallField> fields;
+  std::span<const QuantPiece> pieces;
 };
 
 /// The layout of `type`, or null where it has none (integers, FP8).

@@ -151,7 +151,7 @@ void decode_part(const WeightMatrix& w, std::int64_t row, std::int64_t first, st
   const UnitLayout& layout = *unit_layout(w.type);
   const std::byte* group =
       w.data + static_cast<std::size_t>(row / kGroupRows) * interleaved_group_bytes(w.type, w.cols);
-  std::byte block[256];
+  std::byte block[256];  // of any format
   for (std::size_t i = 0; i < out.size(); i += static_cast<std::size_t>(block_cols)) {
     const std::int64_t index = (first + static_cast<std::int64_t>(i)) / block_cols;
     deinterleave_block(layout, group, row % kGroupRows, index, block);

@@ -55,33 +55,59 @@ inline typename L::F add_group(const UnpackedGroup<L>& w, const Q8Group& x, type
   }
 }
 
-/// Rows first_row .. first_row + kRows of `units` units, kTokens rows of x.
+/// One unit, rows first_row .. first_row + kRows, added to acc[t] for all rows of the tile. Groups are unrolled, so
+/// that shifts and offsets are constants.
+template <class L, class Units, int kTokens, int... kGroup>
+inline void add_unit(const std::byte* w, const Q8Group* const (&x)[kTokens], std::ptrdiff_t at, int first_row,
+                     typename L::F (&acc)[kTokens], std::integer_sequence<int, kGroup...>) {
+  const typename Units::Header header(w, first_row);
+  const auto add = [&]<int kG>() {
+    constexpr std::size_t kBegin = kG * Units::kBytes / Units::kGroups / 64;
+    constexpr std::size_t kEnd = (kG + 1) * Units::kBytes / Units::kGroups / 64;
+    // One row of x is bound by memory, and there the hardware's prefetcher does better alone.
+    if (kTokens > 1 && first_row == 0) {
+      for (std::size_t line = kBegin; line < kEnd; ++line) L::prefetch(w + kPrefetchBytes + 64 * line);
+    }
+    UnpackedGroup<L> unpacked;
+    Units::template unpack<kG>(w, header, first_row, unpacked);
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) acc[t] = add_group<L, Units>(unpacked, x[t][at + kG], acc[t]);
+  };
+  (add.template operator()<kGroup>(), ...);
+}
+
+/// sums[t][16] += `units` units times kTokens rows of x.
 template <class L, class Units, int kTokens>
-void add_units(const std::byte* w, std::int64_t units, const Q8Group* const* x, int first_row, float* sums) {
-  constexpr std::size_t kLines = (Units::kBytes / Units::kGroups + 63) / 64;
-  typename L::F acc[kTokens];
+void add_units(const std::byte* w, std::int64_t units, const Q8Group* const* x, float* sums) {
+  constexpr auto kGroups = std::make_integer_sequence<int, Units::kGroups>();
   const Q8Group* rows[kTokens];
+  typename L::F acc[kTokens];
+  const auto load = [&](int first_row) {
 #pragma GCC unroll 8
-  for (int t = 0; t < kTokens; ++t) {
-    rows[t] = x[t];
-    acc[t] = L::load(sums + t * kInterleavedTileRows + first_row);
-  }
-  std::ptrdiff_t group = 0;
-  for (std::int64_t unit = 0; unit < units; ++unit, w += Units::kBytes) {
-    const typename Units::Header header(w, first_row);
-    for (int g = 0; g < Units::kGroups; ++g, ++group) {
-      if (first_row == 0) {
-        const std::byte* ahead = w + g * (Units::kBytes / Units::kGroups) + kPrefetchBytes;
-        for (std::size_t line = 0; line < kLines; ++line) L::prefetch(ahead + 64 * line);
+    for (int t = 0; t < kTokens; ++t) acc[t] = L::load(sums + t * kInterleavedTileRows + first_row);
+  };
+  const auto store = [&](int first_row) {
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) L::store(sums + t * kInterleavedTileRows + first_row, acc[t]);
+  };
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) rows[t] = x[t];
+  if constexpr (L::kRows == kInterleavedTileRows) {
+    load(0);
+    for (std::int64_t u = 0; u < units; ++u, w += Units::kBytes) {
+      add_unit<L, Units, kTokens>(w, rows, u * Units::kGroups, 0, acc, kGroups);
+    }
+    store(0);
+  } else {
+    // Registers of fewer rows: all rows of a unit in turn, so that memory is still read in one even stream.
+    for (std::int64_t u = 0; u < units; ++u, w += Units::kBytes) {
+      for (int first_row = 0; first_row < kInterleavedTileRows; first_row += L::kRows) {
+        load(first_row);
+        add_unit<L, Units, kTokens>(w, rows, u * Units::kGroups, first_row, acc, kGroups);
+        store(first_row);
       }
-      UnpackedGroup<L> unpacked;
-      Units::unpack(w, header, g, first_row, unpacked);
-#pragma GCC unroll 8
-      for (int t = 0; t < kTokens; ++t) acc[t] = add_group<L, Units>(unpacked, rows[t][group], acc[t]);
     }
   }
-#pragma GCC unroll 8
-  for (int t = 0; t < kTokens; ++t) L::store(sums + t * kInterleavedTileRows + first_row, acc[t]);
 }
 
 // Columns of plain weights whose products are summed before they join the rest: two chains (even, odd) hide the latency
@@ -89,53 +115,50 @@ void add_units(const std::byte* w, std::int64_t units, const Q8Group* const* x, 
 inline constexpr std::int64_t kFloatBlock = 256;
 
 template <class L, class Load, int kTokens>
-void add_values(const std::byte* w, std::int64_t values, const float* const* x, int first_row, float* sums) {
-  constexpr std::size_t kStep = kInterleavedTileRows * Load::kBytes;
-  w += static_cast<std::size_t>(first_row) * Load::kBytes;
-  typename L::F even[kTokens], odd[kTokens];
-#pragma GCC unroll 8
-  for (int t = 0; t < kTokens; ++t) even[t] = odd[t] = L::zero();
-  std::int64_t k = 0;
-  for (; k + 2 <= values; k += 2) {
-    const std::byte* at = w + static_cast<std::size_t>(k) * kStep;
-    if (first_row == 0) L::prefetch(at + kPrefetchBytes);
-    const auto first = Load::load(at), second = Load::load(at + kStep);
+void add_values(const std::byte* w, std::int64_t values, const float* const* x, float* sums) {
+  constexpr int kParts = kInterleavedTileRows / L::kRows;  // registers that hold 16 rows
+  constexpr std::size_t kStep = kInterleavedTileRows * Load::kBytes, kPart = L::kRows * Load::kBytes;
+  typename L::F even[kParts][kTokens], odd[kParts][kTokens];
+  const auto add = [&](const std::byte* at, std::int64_t k, typename L::F(&to)[kParts][kTokens]) {
+    typename L::F weights[kParts];
+#pragma GCC unroll 2
+    for (int p = 0; p < kParts; ++p) weights[p] = Load::load(at + static_cast<std::size_t>(p) * kPart);
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) {
-      even[t] = L::fma(first, L::set(x[t][k]), even[t]);
-      odd[t] = L::fma(second, L::set(x[t][k + 1]), odd[t]);
+      const auto value = L::set(x[t][k]);
+#pragma GCC unroll 2
+      for (int p = 0; p < kParts; ++p) to[p][t] = L::fma(weights[p], value, to[p][t]);
     }
-  }
-  if (k < values) {
-    const auto last = Load::load(w + static_cast<std::size_t>(k) * kStep);
+  };
+#pragma GCC unroll 2
+  for (int p = 0; p < kParts; ++p) {
 #pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t) even[t] = L::fma(last, L::set(x[t][k]), even[t]);
+    for (int t = 0; t < kTokens; ++t) even[p][t] = odd[p][t] = L::zero();
   }
+  std::int64_t k = 0;
+  for (; k + 2 <= values; k += 2, w += 2 * kStep) {
+    for (std::size_t line = 0; kTokens > 1 && line < 2 * kStep / 64; ++line)
+      L::prefetch(w + kPrefetchBytes + 64 * line);
+    add(w, k, even);
+    add(w + kStep, k + 1, odd);
+  }
+  if (k < values) add(w, k, even);
+#pragma GCC unroll 2
+  for (int p = 0; p < kParts; ++p) {
 #pragma GCC unroll 8
-  for (int t = 0; t < kTokens; ++t) {
-    float* sum = sums + t * kInterleavedTileRows + first_row;
-    L::store(sum, L::add(L::load(sum), L::add(even[t], odd[t])));
+    for (int t = 0; t < kTokens; ++t) {
+      float* sum = sums + t * kInterleavedTileRows + p * L::kRows;
+      L::store(sum, L::add(L::load(sum), L::add(even[p][t], odd[p][t])));
+    }
   }
 }
 
 template <class L, class Units, int... kIndex>
 void q8_tile(const std::byte* w, std::int64_t units, const Q8Group* const* x, int tokens, float* sums,
              std::integer_sequence<int, kIndex...>) {
-  using Tile = void (*)(const std::byte*, std::int64_t, const Q8Group* const*, int, float*);
+  using Tile = void (*)(const std::byte*, std::int64_t, const Q8Group* const*, float*);
   static constexpr Tile kTiles[] = {add_units<L, Units, kIndex + 1>...};
-  // A set with registers of fewer rows passes several times over the units, in parts that stay in the nearest cache.
-  constexpr std::int64_t kPart = L::kRows == kInterleavedTileRows ? INT64_MAX : 1 + 8192 / Units::kBytes;
-  const Q8Group* rows[8];
-  for (int t = 0; t < tokens; ++t) rows[t] = x[t];
-  for (std::int64_t begin = 0; begin < units; begin += kPart) {
-    const std::int64_t count = units - begin < kPart ? units - begin : kPart;
-    for (int first_row = 0; first_row < kInterleavedTileRows; first_row += L::kRows) {
-      kTiles[tokens - 1](w, count, rows, first_row, sums);
-    }
-    if (count == units) return;
-    w += static_cast<std::size_t>(count) * Units::kBytes;
-    for (int t = 0; t < tokens; ++t) rows[t] += count * Units::kGroups;
-  }
+  kTiles[tokens - 1](w, units, x, sums);
 }
 
 template <class L, class Units>
@@ -146,15 +169,13 @@ void q8_kernel(const std::byte* w, std::int64_t units, const Q8Group* const* x, 
 template <class L, class Load, int... kIndex>
 void float_tile(const std::byte* w, std::int64_t values, const float* const* x, int tokens, float* sums,
                 std::integer_sequence<int, kIndex...>) {
-  using Tile = void (*)(const std::byte*, std::int64_t, const float* const*, int, float*);
+  using Tile = void (*)(const std::byte*, std::int64_t, const float* const*, float*);
   static constexpr Tile kTiles[] = {add_values<L, Load, kIndex + 1>...};
   const float* rows[8];
   for (std::int64_t begin = 0; begin < values; begin += kFloatBlock) {
     const std::int64_t count = values - begin < kFloatBlock ? values - begin : kFloatBlock;
     for (int t = 0; t < tokens; ++t) rows[t] = x[t] + begin;
-    for (int first_row = 0; first_row < kInterleavedTileRows; first_row += L::kRows) {
-      kTiles[tokens - 1](w, count, rows, first_row, sums);
-    }
+    kTiles[tokens - 1](w, count, rows, sums);
     w += static_cast<std::size_t>(count) * kInterleavedTileRows * Load::kBytes;
   }
 }

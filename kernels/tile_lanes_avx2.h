@@ -14,7 +14,7 @@ namespace junto {
 struct TileAvx2 {
   static constexpr int kRows = 8;
   static constexpr int kMaxTile = 8;
-  static constexpr int kMaxFloatTile = 6;
+  static constexpr int kMaxFloatTile = 3;
   static constexpr int kSignedOffset = 0;
   using Columns = std::int32_t __attribute__((may_alias));  // four int8 of x
   using W = __m256i;
@@ -24,7 +24,8 @@ struct TileAvx2 {
   using F = __m256;
 
   static W load_words(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-  static void prefetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+  /// Into the L2 cache: into L1 costs up to a quarter (docs/performance.md).
+  static void prefetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
   static W bits(std::uint8_t mask) { return _mm256_set1_epi8(static_cast<char>(mask)); }
   static W band(W a, W b) { return _mm256_and_si256(a, b); }
   static W bor(W a, W b) { return _mm256_or_si256(a, b); }

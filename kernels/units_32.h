@@ -9,7 +9,7 @@
 
 namespace junto {
 
-/// Words of nibbles as Q4_0 has them: register r holds word r in the low and word r + 4 in the high nibbles.
+/// Words of nibbles: register r holds word r in the low and word r + 4 in the high nibbles.
 template <class L>
 inline void unpack_nibbles(const std::byte* quants, int first_row, typename L::W* words) {
   const auto mask = L::bits(15);
@@ -20,14 +20,27 @@ inline void unpack_nibbles(const std::byte* quants, int first_row, typename L::W
   }
 }
 
-/// Adds the fifth bits: bit w of a byte of `high` belongs to word w.
+/// Shifted left by `bits`, or right where that is negative; bits that cross bytes must be masked afterwards.
 template <class L>
-inline void add_fifth_bits(const std::byte* high, int first_row, typename L::W* words) {
-  const auto bits = L::load_words(high + 4 * first_row), mask = L::bits(16);
-  for (int w = 0; w < 8; ++w) {
-    const auto bit = w < 4 ? L::shift_left(bits, 4 - w) : L::shift_right(bits, w - 4);
-    words[w] = L::bor(words[w], L::band(bit, mask));
-  }
+inline typename L::W shifted(typename L::W words, int bits) {
+  return bits > 0 ? L::shift_left(words, bits) : bits < 0 ? L::shift_right(words, -bits) : words;
+}
+
+/// Puts bits at place kTo of words that have none there: bit w of a byte of `bits` belongs to word w.
+template <class L, int kTo>
+inline void add_bits(const std::byte* bits, int first_row, typename L::W* words) {
+  const auto all = L::load_words(bits + 4 * first_row), mask = L::bits(1 << kTo);
+#pragma GCC unroll 8
+  for (int w = 0; w < 8; ++w) words[w] = L::bor(words[w], L::band(shifted<L>(all, kTo - w), mask));
+}
+
+/// Pairs of bits at place kTo: word w has them in register w % 2, from bit 2 (w / 2) on.
+template <class L, int kTo>
+inline void unpack_pairs(const std::byte* pairs, int first_row, typename L::W* words) {
+  const auto mask = L::bits(3 << kTo);
+  const typename L::W all[2] = {L::load_words(pairs + 4 * first_row), L::load_words(pairs + 64 + 4 * first_row)};
+#pragma GCC unroll 8
+  for (int w = 0; w < 8; ++w) words[w] = L::band(shifted<L>(all[w % 2], kTo - 2 * (w / 2)), mask);
 }
 
 struct NoHeader {
@@ -41,7 +54,8 @@ struct UnitsQ4_0 {
   static constexpr WeightRange kRange = WeightRange::kFourBits;
   static constexpr bool kHalves = false, kHasMin = false;
   using Header = NoHeader;
-  static void unpack(const std::byte* unit, const Header&, int g, int first_row, UnpackedGroup<L>& out) {
+  template <int g>
+  static void unpack(const std::byte* unit, const Header&, int first_row, UnpackedGroup<L>& out) {
     out.scale[0] = L::load_half(unit + 32 * g + 2 * first_row);
     unpack_nibbles<L>(unit + 64 + 256 * g, first_row, out.words);
   }
@@ -54,7 +68,8 @@ struct UnitsQ4_1 {
   static constexpr WeightRange kRange = WeightRange::kFourBits;
   static constexpr bool kHalves = false, kHasMin = true;
   using Header = NoHeader;
-  static void unpack(const std::byte* unit, const Header&, int, int first_row, UnpackedGroup<L>& out) {
+  template <int g>
+  static void unpack(const std::byte* unit, const Header&, int first_row, UnpackedGroup<L>& out) {
     out.scale[0] = L::load_half(unit + 2 * first_row);
     out.min[0] = L::mul(L::load_half(unit + 32 + 2 * first_row), L::set(-1.0f));
     unpack_nibbles<L>(unit + 64, first_row, out.words);
@@ -68,10 +83,11 @@ struct UnitsQ5_0 {
   static constexpr WeightRange kRange = WeightRange::kFiveBits;
   static constexpr bool kHalves = false, kHasMin = false;
   using Header = NoHeader;
-  static void unpack(const std::byte* unit, const Header&, int g, int first_row, UnpackedGroup<L>& out) {
+  template <int g>
+  static void unpack(const std::byte* unit, const Header&, int first_row, UnpackedGroup<L>& out) {
     out.scale[0] = L::load_half(unit + 32 * g + 2 * first_row);
-    unpack_nibbles<L>(unit + 192 + 256 * g, first_row, out.words);
-    add_fifth_bits<L>(unit + 64 + 64 * g, first_row, out.words);
+    unpack_nibbles<L>(unit + 128 + 320 * g, first_row, out.words);
+    add_bits<L, 4>(unit + 64 + 320 * g, first_row, out.words);
   }
 };
 
@@ -82,11 +98,12 @@ struct UnitsQ5_1 {
   static constexpr WeightRange kRange = WeightRange::kFiveBits;
   static constexpr bool kHalves = false, kHasMin = true;
   using Header = NoHeader;
-  static void unpack(const std::byte* unit, const Header&, int, int first_row, UnpackedGroup<L>& out) {
+  template <int g>
+  static void unpack(const std::byte* unit, const Header&, int first_row, UnpackedGroup<L>& out) {
     out.scale[0] = L::load_half(unit + 2 * first_row);
     out.min[0] = L::mul(L::load_half(unit + 32 + 2 * first_row), L::set(-1.0f));
     unpack_nibbles<L>(unit + 128, first_row, out.words);
-    add_fifth_bits<L>(unit + 64, first_row, out.words);
+    add_bits<L, 4>(unit + 64, first_row, out.words);
   }
 };
 
@@ -97,7 +114,8 @@ struct UnitsQ8_0 {
   static constexpr WeightRange kRange = WeightRange::kSigned;
   static constexpr bool kHalves = false, kHasMin = false;
   using Header = NoHeader;
-  static void unpack(const std::byte* unit, const Header&, int g, int first_row, UnpackedGroup<L>& out) {
+  template <int g>
+  static void unpack(const std::byte* unit, const Header&, int first_row, UnpackedGroup<L>& out) {
     out.scale[0] = L::load_half(unit + 32 * g + 2 * first_row);
     for (int w = 0; w < 8; ++w) {
       out.words[w] = L::from_signed(L::load_words(unit + 64 + 512 * g + 64 * w + 4 * first_row));
@@ -112,7 +130,8 @@ struct UnitsIQ4_NL {
   static constexpr WeightRange kRange = WeightRange::kSigned;
   static constexpr bool kHalves = false, kHasMin = false;
   using Header = NoHeader;
-  static void unpack(const std::byte* unit, const Header&, int g, int first_row, UnpackedGroup<L>& out) {
+  template <int g>
+  static void unpack(const std::byte* unit, const Header&, int first_row, UnpackedGroup<L>& out) {
     out.scale[0] = L::load_half(unit + 32 * g + 2 * first_row);
     unpack_nibbles<L>(unit + 64 + 256 * g, first_row, out.words);
     for (auto& word : out.words) word = L::from_signed(L::lookup(kIq4Values, word));
@@ -129,7 +148,8 @@ struct UnitsMXFP4 {
   static constexpr WeightRange kRange = WeightRange::kFiveBits;
   static constexpr bool kHalves = false, kHasMin = false;
   using Header = NoHeader;
-  static void unpack(const std::byte* unit, const Header&, int g, int first_row, UnpackedGroup<L>& out) {
+  template <int g>
+  static void unpack(const std::byte* unit, const Header&, int first_row, UnpackedGroup<L>& out) {
     out.scale[0] = L::load_e8m0_half(unit + 16 * g + first_row);
     unpack_nibbles<L>(unit + 64 + 256 * g, first_row, out.words);
     for (auto& word : out.words) word = L::lookup(kMxfp4Shifted, word);

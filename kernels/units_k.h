@@ -18,11 +18,11 @@ struct HeaderK {
 };
 
 /// Scale and min of group g (0..7) of Q4_K and Q5_K; see tensor/scales_k4.h for the packing of their 12 bytes.
-template <class L>
-inline void unpack_scale_min_k4(const std::byte* scales, const HeaderK<L>& header, int g, int first_row,
+template <class L, int g>
+inline void unpack_scale_min_k4(const std::byte* scales, const HeaderK<L>& header, int first_row,
                                 UnpackedGroup<L>& out) {
   const auto byte = [&](int i) { return L::load_bytes(scales + 16 * i + first_row); };
-  if (g < 4) {
+  if constexpr (g < 4) {
     out.scale[0] = L::mul(header.d, L::to_float(L::field(byte(g), 0, 63, 0)));
     out.min[0] = L::mul(header.dmin, L::to_float(L::field(byte(g + 4), 0, 63, 0)));
   } else {
@@ -39,13 +39,10 @@ struct UnitsQ4_K {
   static constexpr WeightRange kRange = WeightRange::kFourBits;
   static constexpr bool kHalves = false, kHasMin = true;
   using Header = HeaderK<L>;
-  static void unpack(const std::byte* unit, const Header& header, int g, int first_row, UnpackedGroup<L>& out) {
-    unpack_scale_min_k4<L>(unit + 64, header, g, first_row, out);
-    const std::byte* quants = unit + 256 + 512 * (g / 2) + 4 * first_row;
-    const auto mask = L::bits(15);
-    for (int w = 0; w < 8; ++w) {
-      out.words[w] = L::band(L::shift_right(L::load_words(quants + 64 * w), 4 * (g % 2)), mask);
-    }
+  template <int g>
+  static void unpack(const std::byte* unit, const Header& header, int first_row, UnpackedGroup<L>& out) {
+    unpack_scale_min_k4<L, g>(unit + 64, header, first_row, out);
+    unpack_nibbles<L>(unit + 256 + 256 * g, first_row, out.words);
   }
 };
 
@@ -56,16 +53,11 @@ struct UnitsQ5_K {
   static constexpr WeightRange kRange = WeightRange::kFiveBits;
   static constexpr bool kHalves = false, kHasMin = true;
   using Header = HeaderK<L>;
-  static void unpack(const std::byte* unit, const Header& header, int g, int first_row, UnpackedGroup<L>& out) {
-    unpack_scale_min_k4<L>(unit + 64, header, g, first_row, out);
-    const std::byte* high = unit + 256 + 4 * first_row;
-    const std::byte* quants = unit + 768 + 512 * (g / 2) + 4 * first_row;
-    const auto mask = L::bits(15), bit = L::bits(1);
-    for (int w = 0; w < 8; ++w) {
-      const auto low = L::band(L::shift_right(L::load_words(quants + 64 * w), 4 * (g % 2)), mask);
-      const auto fifth = L::band(L::shift_right(L::load_words(high + 64 * w), g), bit);
-      out.words[w] = L::bor(low, L::shift_left(fifth, 4));
-    }
+  template <int g>
+  static void unpack(const std::byte* unit, const Header& header, int first_row, UnpackedGroup<L>& out) {
+    unpack_scale_min_k4<L, g>(unit + 64, header, first_row, out);
+    unpack_nibbles<L>(unit + 320 + 320 * g, first_row, out.words);
+    add_bits<L, 4>(unit + 256 + 320 * g, first_row, out.words);
   }
 };
 
@@ -82,33 +74,18 @@ struct UnitsQ6_K {
   static constexpr WeightRange kRange = WeightRange::kSixBits;
   static constexpr bool kHalves = true, kHasMin = false;
   using Header = HeaderD<L>;
-  static void unpack(const std::byte* unit, const Header& header, int g, int first_row, UnpackedGroup<L>& out) {
+  template <int g>
+  static void unpack(const std::byte* unit, const Header& header, int first_row, UnpackedGroup<L>& out) {
     for (int half = 0; half < 2; ++half) {
       const auto scale = L::load_signed_bytes(unit + 32 + 16 * (2 * g + half) + first_row);
       out.scale[half] = L::mul(header.d, L::to_float(scale));
     }
-    // 128 values (4 groups) share 16 words of low nibbles and 8 words of high bits.
-    const int part = g / 4, in_part = g % 4;
-    const std::byte* low = unit + 1344 + 1024 * part + 512 * (in_part % 2) + 4 * first_row;
-    const std::byte* high = unit + 320 + 512 * part + 4 * first_row;
-    const auto mask = L::bits(15), high_mask = L::bits(3);
-    for (int w = 0; w < 8; ++w) {
-      const auto bits = L::band(L::shift_right(L::load_words(high + 64 * w), 2 * in_part), high_mask);
-      const auto nibble = L::band(L::shift_right(L::load_words(low + 64 * w), 4 * (in_part / 2)), mask);
-      out.words[w] = L::bor(nibble, L::shift_left(bits, 4));
-    }
+    typename L::W nibbles[8];
+    unpack_nibbles<L>(unit + 448 + 384 * g, first_row, nibbles);
+    unpack_pairs<L, 4>(unit + 320 + 384 * g, first_row, out.words);
+    for (int w = 0; w < 8; ++w) out.words[w] = L::bor(out.words[w], nibbles[w]);
   }
 };
-
-/// Two bits of each value, as Q2_K and Q3_K have them: 128 values (4 groups) share 8 words.
-template <class L>
-inline void unpack_two_bits(const std::byte* quants, int g, int first_row, typename L::W* words) {
-  const auto mask = L::bits(3);
-  for (int w = 0; w < 8; ++w) {
-    const auto four = L::load_words(quants + 512 * (g / 4) + 64 * w + 4 * first_row);
-    words[w] = L::band(L::shift_right(four, 2 * (g % 4)), mask);
-  }
-}
 
 template <class L>
 struct UnitsQ2_K {
@@ -117,13 +94,14 @@ struct UnitsQ2_K {
   static constexpr WeightRange kRange = WeightRange::kTwoBits;
   static constexpr bool kHalves = true, kHasMin = true;
   using Header = HeaderK<L>;
-  static void unpack(const std::byte* unit, const Header& header, int g, int first_row, UnpackedGroup<L>& out) {
+  template <int g>
+  static void unpack(const std::byte* unit, const Header& header, int first_row, UnpackedGroup<L>& out) {
     for (int half = 0; half < 2; ++half) {
       const auto both = L::load_bytes(unit + 64 + 16 * (2 * g + half) + first_row);
       out.scale[half] = L::mul(header.d, L::to_float(L::field(both, 0, 15, 0)));
       out.min[half] = L::mul(header.dmin, L::to_float(L::field(both, 4, 15, 0)));
     }
-    unpack_two_bits<L>(unit + 320, g, first_row, out.words);
+    unpack_pairs<L, 0>(unit + 320 + 128 * g, first_row, out.words);
   }
 };
 
@@ -134,19 +112,16 @@ struct UnitsQ3_K {
   static constexpr WeightRange kRange = WeightRange::kThreeBits;
   static constexpr bool kHalves = true, kHasMin = false;
   using Header = HeaderD<L>;
-  static void unpack(const std::byte* unit, const Header& header, int g, int first_row, UnpackedGroup<L>& out) {
+  template <int g>
+  static void unpack(const std::byte* unit, const Header& header, int first_row, UnpackedGroup<L>& out) {
     const auto byte = [&](int i) { return L::load_bytes(unit + 32 + 16 * i + first_row); };
     for (int half = 0; half < 2; ++half) {
       const int j = 2 * g + half;
       const auto low = L::field(byte(j % 8), j / 8 * 4, 15, 0), high = L::field(byte(8 + j % 4), j / 4 * 2, 3, 4);
       out.scale[half] = L::mul(header.d, L::add(L::to_float(L::add(low, high)), L::set(-32.0f)));
     }
-    unpack_two_bits<L>(unit + 768, g, first_row, out.words);
-    const auto bit = L::bits(1);
-    for (int w = 0; w < 8; ++w) {
-      const auto high = L::load_words(unit + 256 + 64 * w + 4 * first_row);
-      out.words[w] = L::bor(out.words[w], L::shift_left(L::band(L::shift_right(high, g), bit), 2));
-    }
+    unpack_pairs<L, 0>(unit + 320 + 192 * g, first_row, out.words);
+    add_bits<L, 2>(unit + 256 + 192 * g, first_row, out.words);
   }
 };
 
@@ -157,7 +132,8 @@ struct UnitsIQ4_XS {
   static constexpr WeightRange kRange = WeightRange::kSigned;
   static constexpr bool kHalves = false, kHasMin = false;
   using Header = HeaderD<L>;
-  static void unpack(const std::byte* unit, const Header& header, int g, int first_row, UnpackedGroup<L>& out) {
+  template <int g>
+  static void unpack(const std::byte* unit, const Header& header, int first_row, UnpackedGroup<L>& out) {
     const auto low = L::field(L::load_bytes(unit + 64 + 16 * (g / 2) + first_row), 4 * (g % 2), 15, 0);
     const auto high = L::field(L::load_u16s(unit + 32 + 2 * first_row), 2 * g, 3, 4);
     out.scale[0] = L::mul(header.d, L::add(L::to_float(L::add(low, high)), L::set(-32.0f)));
