@@ -34,6 +34,19 @@ void wait_until(std::atomic<T>& value, Done done) {
   }
 }
 
+// ticket_ = generation << 12 | closed << 11 | workers that entered. The caller opens a region with a new generation,
+// works, and closes it: whoever has not entered by then stays out, so that a worker without a core (an oversubscribed
+// machine) never holds up a region that others have finished.
+constexpr std::uint32_t kEntered = 0x7ff;
+constexpr std::uint32_t kClosed = 0x800;
+
+std::uint32_t generation_of(std::uint32_t ticket) {
+  return ticket >> 12;
+}
+std::uint32_t next_generation(std::uint32_t ticket) {
+  return (generation_of(ticket) + 1) << 12;
+}
+
 }  // namespace
 
 int available_cores() {
@@ -48,15 +61,15 @@ int available_cores() {
   return std::max(cores, 1);
 }
 
-ThreadPool::ThreadPool(int threads) {
-  const int count = threads > 0 ? threads : available_cores();
+ThreadPool::ThreadPool(int threads) : ticket_(kClosed) {
+  const int count = std::min(threads > 0 ? threads : available_cores(), static_cast<int>(kEntered));
   for (int worker = 1; worker < count; ++worker) workers_.emplace_back([this, worker] { work(worker); });
 }
 
 ThreadPool::~ThreadPool() {
   stop_.store(true, std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
+  ticket_.store(next_generation(ticket_.load(std::memory_order_relaxed)), std::memory_order_release);
+  ticket_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
@@ -70,11 +83,12 @@ void ThreadPool::run(std::int64_t blocks, Call call, void* context) {
   context_ = context;
   blocks_ = blocks;
   next_block_.store(0, std::memory_order_relaxed);
-  running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
+  left_.store(0, std::memory_order_relaxed);
+  ticket_.store(next_generation(ticket_.load(std::memory_order_relaxed)), std::memory_order_release);
+  ticket_.notify_all();
   claim_blocks(0);
-  wait_until(running_, [](int running) { return running == 0; });
+  const std::uint32_t entered = ticket_.fetch_or(kClosed, std::memory_order_acq_rel) & kEntered;
+  wait_until(left_, [&](std::uint32_t left) { return left == entered; });
   if (has_error_.test(std::memory_order_acquire)) {
     has_error_.clear();
     std::rethrow_exception(std::exchange(error_, nullptr));
@@ -93,14 +107,27 @@ void ThreadPool::claim_blocks(int worker) {
   }
 }
 
+// Waits for a generation after `seen`; false where that region was closed before this worker came.
+bool ThreadPool::enter(std::uint32_t& seen) {
+  const auto is_new = [&](std::uint32_t ticket) { return generation_of(ticket) != seen; };
+  wait_until(ticket_, is_new);
+  std::uint32_t ticket = ticket_.load(std::memory_order_acquire);
+  seen = generation_of(ticket);
+  while ((ticket & kClosed) == 0 && generation_of(ticket) == seen) {
+    if (ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) return true;
+  }
+  return false;
+}
+
 void ThreadPool::work(int worker) {
-  std::uint32_t seen = 0;
+  std::uint32_t seen = generation_of(kClosed);
   for (;;) {
-    wait_until(generation_, [&](std::uint32_t generation) { return generation != seen; });
-    ++seen;  // run() waits for every worker, so none can miss a generation
+    const bool entered = enter(seen);
     if (stop_.load(std::memory_order_relaxed)) return;
+    if (!entered) continue;
     claim_blocks(worker);
-    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+    left_.fetch_add(1, std::memory_order_acq_rel);
+    left_.notify_one();
   }
 }
 

@@ -24,12 +24,13 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  /// Calls body(block, worker) once for every block in [0, blocks) and returns when all are done. The first exception of
-  /// a body is thrown here, after the others have ended.
+  /// Calls body(block, worker) once for every block in [0, blocks) and returns when all are done. The first exception
+  /// of a body is thrown here, after the others have ended.
   template <class Body>
   void for_each_block(std::int64_t blocks, Body&& body) {
     using Plain = std::remove_reference_t<Body>;
-    run(blocks, [](void* context, std::int64_t block, int worker) { (*static_cast<Plain*>(context))(block, worker); },
+    run(
+        blocks, [](void* context, std::int64_t block, int worker) { (*static_cast<Plain*>(context))(block, worker); },
         const_cast<std::remove_const_t<Plain>*>(&body));
   }
 
@@ -37,6 +38,7 @@ class ThreadPool {
   using Call = void (*)(void*, std::int64_t, int);
   void run(std::int64_t blocks, Call call, void* context);
   void work(int worker);
+  bool enter(std::uint32_t& seen);
   void claim_blocks(int worker);
 
   std::vector<std::thread> workers_;
@@ -46,8 +48,8 @@ class ThreadPool {
   std::exception_ptr error_;
   std::atomic_flag has_error_;
   alignas(64) std::atomic<std::int64_t> next_block_{0};
-  alignas(64) std::atomic<std::uint32_t> generation_{0};
-  alignas(64) std::atomic<int> running_{0};
+  alignas(64) std::atomic<std::uint32_t> ticket_;   // see thread_pool.cc
+  alignas(64) std::atomic<std::uint32_t> left_{0};  // workers that have finished with the open region
   std::atomic<bool> stop_{false};
 };
 

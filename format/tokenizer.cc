@@ -128,19 +128,26 @@ std::vector<std::int32_t> Tokenizer::encode_plain(std::string_view text) const {
   return encode_text(*parts_, text, true);
 }
 
+// What a token is to the decoder. Only for ids that have a token.
+static std::string_view decoder_input(const TokenizerParts& parts, TokenId id) {
+  if (parts.normalized_added.contains(id)) return parts.normalized_added.token(id);
+  if (parts.added_vocabulary.contains(id)) return parts.added_vocabulary.token(id);
+  return parts.vocabulary.token(id);
+}
+
 std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_special) const {
   std::vector<std::string> tokens;
   for (const TokenId id : ids) {
     if (skip_special && is_special(id)) continue;
     if (!parts_->added_vocabulary.contains(id) && !parts_->vocabulary.contains(id)) continue;
-    tokens.emplace_back(token(id));
+    tokens.emplace_back(decoder_input(*parts_, id));
   }
   return decode_tokens(parts_->decoder, std::move(tokens));
 }
 
 std::string Tokenizer::token_bytes(std::int32_t id) const {
   if (!parts_->added_vocabulary.contains(id) && !parts_->vocabulary.contains(id)) return "";
-  return decode_bytes(parts_->decoder, std::string(token(id)));
+  return decode_bytes(parts_->decoder, std::string(decoder_input(*parts_, id)));
 }
 
 std::int64_t Tokenizer::vocab_size() const {

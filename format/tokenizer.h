@@ -31,7 +31,8 @@ struct GgufTokenizerData {
   std::vector<std::uint8_t> charsmap;  // precompiled_charsmap of "t5"
   std::optional<std::int32_t> bos_id, eos_id, eot_id, eom_id, unk_id, sep_id, pad_id, mask_id;
   std::optional<bool> add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces;
-  std::string huggingface_json;  // tokenizer.huggingface.json; used where the keys above cannot say it
+  std::string normalizer;        // junto.tokenizer.normalizer: "NFC"...; others take the text as it is
+  std::string huggingface_json;  // tokenizer.huggingface.json: read where `pre` is "junto-huggingface-json"
 };
 
 /// An immutable tokenizer. Copies share it; every call may run at once from any number of threads.
@@ -95,5 +96,11 @@ Tokenizer load_tokenizer_gguf(const Metadata& metadata);
 GgufTokenizerData gguf_tokenizer_data(const Metadata& metadata);
 /// Sets the tokenizer keys of `metadata` from `data`.
 void store_tokenizer(const GgufTokenizerData& data, Metadata& metadata);
+
+/// A tokenizer as GGUF keys, so that llama.cpp and Junto give the same ids with it: "llama" for SentencePiece-style
+/// BPE, "gpt2" with the pre-tokenizer's name for byte-level BPE. `rows` is the number of rows of the embedding: ids
+/// without a token up to it are named [PAD<id>], as llama.cpp expects. A tokenizer that no name describes takes the
+/// whole `huggingface_json` with it (others will refuse the file); Error where that is empty.
+GgufTokenizerData gguf_tokenizer_data(const Tokenizer& tokenizer, std::int64_t rows, std::string_view huggingface_json);
 
 }  // namespace junto

@@ -30,6 +30,11 @@ class Bpe {
       std::string_view where);
   void encode(const Vocabulary& vocabulary, std::string_view piece, PieceCache& cache, std::vector<TokenId>& out) const;
 
+  /// What merging alone makes of a piece of raw bytes (options().raw_bytes).
+  void merge_bytes(const Vocabulary& vocabulary, std::string_view piece, std::vector<TokenId>& out) const {
+    encode_one(vocabulary, piece, out);
+  }
+
   struct Merge {
     TokenId left, right, result;
   };

@@ -9,34 +9,23 @@ namespace junto::text {
 namespace {
 
 // Tokens that end an answer, whatever the file declares: its authors often name only one of several.
-constexpr std::array<std::string_view, 28> kEndNames{"<|eot_id|>",
-                                                     "<|im_end|>",
-                                                     "<|end|>",
-                                                     "<|return|>",
-                                                     "<|call|>",
-                                                     "<|flush|>",
-                                                     "<|calls|>",
-                                                     "<end_of_turn>",
-                                                     "<|endoftext|>",
-                                                     "</s>",
-                                                     "<|eom_id|>",
-                                                     "<EOT>",
-                                                     "_<EOT>",
-                                                     "[EOT]",
-                                                     "[EOS]",
-                                                     "<|end_of_text|>",
-                                                     "<end_of_utterance>",
-                                                     "<eos>",
-                                                     "<turn|>",
-                                                     "<｜end▁of▁sentence｜>",
-                                                     "[e~[",
-                                                     "<|eot|>",
-                                                     "<|END_OF_TURN_TOKEN|>",
-                                                     "<|fim_pad|>",
-                                                     "<|repo_name|>",
-                                                     "<|file_sep|>",
-                                                     "<|endofturn|>",
-                                                     "<|eom|>"};
+constexpr std::array<std::string_view, 16> kEndNames{"<|eot_id|>",      "<|im_end|>",  "<|end|>",       "<|return|>",
+                                                     "<|call|>",        "<|flush|>",   "<|calls|>",     "<end_of_turn>",
+                                                     "<|endoftext|>",   "<|eom_id|>",  "<|eot|>",       "<|eom|>",
+                                                     "<|end_of_text|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"};
+// The same of names that are text elsewhere (</s> strikes through in HTML): only where they are control tokens.
+constexpr std::array<std::string_view, 12> kEndNamesIfSpecial{"</s>",
+                                                              "<EOT>",
+                                                              "_<EOT>",
+                                                              "[EOT]",
+                                                              "[EOS]",
+                                                              "<end_of_utterance>",
+                                                              "<eos>",
+                                                              "<turn|>",
+                                                              "<｜end▁of▁sentence｜>",
+                                                              "[e~[",
+                                                              "<|END_OF_TURN_TOKEN|>",
+                                                              "<|endofturn|>"};
 
 void find_end_of_generation(TokenizerParts& parts) {
   const auto id_of = [&](std::string_view name) {
@@ -47,6 +36,10 @@ void find_end_of_generation(TokenizerParts& parts) {
   if (parts.eos) ends.push_back(*parts.eos);
   for (const std::string_view name : kEndNames) {
     if (const TokenId id = id_of(name); id != kNoToken) ends.push_back(id);
+  }
+  for (const std::string_view name : kEndNamesIfSpecial) {
+    const TokenId id = id_of(name);
+    if (id != kNoToken && parts.special[static_cast<std::size_t>(id)] != 0) ends.push_back(id);
   }
   // In the Harmony format <|end|> closes one message of several; the answer ends with <|return|> or <|call|>.
   const bool harmony = id_of("<|call|>") != kNoToken && id_of("<|return|>") != kNoToken;
@@ -69,6 +62,7 @@ void finish(TokenizerParts& parts) {
       normalized.push_back(token);
       normalized_patterns.push_back(
           normalize(parts.normalizer, token.content, Deadline(token.content.size()), parts.where));
+      if (normalized_patterns.back() != token.content) parts.normalized_added.add(token.id, normalized_patterns.back());
     } else {
       raw.push_back(token);
       raw_patterns.push_back(token.content);

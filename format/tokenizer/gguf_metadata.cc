@@ -69,6 +69,7 @@ GgufTokenizerData gguf_tokenizer_data(const Metadata& metadata) {
         static_cast<std::int32_t>(metadata.integer(key_of(name), 0, std::numeric_limits<std::int32_t>::max()));
   }
   for (const auto& [name, field] : kFlags) data.*field = metadata.boolean(key_of(name));
+  data.normalizer = metadata.string("junto.tokenizer.normalizer").value_or("");
   data.huggingface_json = metadata.string("tokenizer.huggingface.json").value_or("");
   return data;
 }
@@ -87,6 +88,7 @@ void store_tokenizer(const GgufTokenizerData& data, Metadata& metadata) {
   for (const auto& [name, field] : kFlags) {
     if (data.*field) metadata.set(key_of(name), *(data.*field));
   }
+  if (!data.normalizer.empty()) metadata.set("junto.tokenizer.normalizer", data.normalizer);
   if (!data.huggingface_json.empty()) metadata.set("tokenizer.huggingface.json", data.huggingface_json);
 }
 

@@ -7,9 +7,9 @@
 namespace junto::text {
 
 void Field::refuse(const std::string& expected) const {
-  const std::string found = json.is_structured() ? std::string(json.type_name())
+  const std::string found = json.is_structured() ? "an " + std::string(json.type_name())
                                                  : printable(json.dump(-1, ' ', true, Json::error_handler_t::replace));
-  fail(where, path + " is " + found + ", expected " + expected);
+  fail(where, (path.empty() ? "the file" : path) + " is " + found + ", expected " + expected);
 }
 
 bool Field::has(std::string_view key) const {

@@ -71,14 +71,8 @@ void load_normalizer(const Field& field, std::vector<NormalizerStep>& steps) {
   const std::string type = type_of(field);
   if (type == "Sequence") {
     for_each_item(field.at("normalizers"), [&](const Field& item) { load_normalizer(item, steps); });
-  } else if (type == "NFC") {
-    steps.emplace_back(NormalForm::kNfc);
-  } else if (type == "NFD") {
-    steps.emplace_back(NormalForm::kNfd);
-  } else if (type == "NFKC") {
-    steps.emplace_back(NormalForm::kNfkc);
-  } else if (type == "NFKD") {
-    steps.emplace_back(NormalForm::kNfkd);
+  } else if (const auto form = normal_form_of(type)) {
+    steps.emplace_back(*form);
   } else if (type == "Lowercase") {
     steps.emplace_back(LowerCase{});
   } else if (type == "Strip") {

@@ -80,6 +80,14 @@ void to_metaspace(TokenizerParts& parts) {
 
 void load_gpt2(const GgufTokenizerData& data, TokenizerParts& parts) {
   const NamedPreTokenizer* pre = find_pre_tokenizer(data.pre);
+  if (!data.normalizer.empty()) {
+    const auto form = normal_form_of(data.normalizer);
+    if (!form) {
+      fail(parts.where,
+           "junto.tokenizer.normalizer is \"" + printable(data.normalizer) + "\", expected NFC, NFD, NFKC or NFKD");
+    }
+    parts.normalizer.emplace_back(*form);
+  }
   if (pre == nullptr) {
     std::vector<std::string_view> names;
     for (const auto& one : named_pre_tokenizers()) names.insert(names.end(), one.names.begin(), one.names.end());
@@ -177,11 +185,27 @@ void load_surroundings(const GgufTokenizerData& data, TokenizerParts& parts) {
   }
 }
 
+// tokenizer.huggingface.json, with BOS and EOS as the other keys say.
+Tokenizer load_embedded_json(const GgufTokenizerData& data, std::string_view where) {
+  if (data.huggingface_json.empty()) fail(where, "tokenizer.huggingface.json is missing");
+  Json config = Json::object();
+  const auto name = [&](std::string_view key, std::optional<std::int32_t> id) {
+    if (!id || *id < 0 || static_cast<std::size_t>(*id) >= data.tokens.size()) return;
+    const std::string& token = data.tokens[static_cast<std::size_t>(*id)];
+    if (valid_utf8_prefix(token) == token.size()) config[std::string(key)] = token;
+  };
+  name("bos_token", data.bos_id);
+  name("eos_token", data.eos_id);
+  name("pad_token", data.pad_id);
+  return load_tokenizer_json(data.huggingface_json, where, config);
+}
+
 }  // namespace
 }  // namespace text
 
 Tokenizer load_tokenizer_gguf(const GgufTokenizerData& data, std::string_view where) {
   using namespace text;  // NOLINT
+  if (data.pre == kHuggingfaceJsonName) return load_embedded_json(data, where);
   auto parts = std::make_shared<TokenizerParts>();
   parts->where = where;
   check_lengths(data, where);

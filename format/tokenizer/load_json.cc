@@ -29,9 +29,10 @@ void load_vocab_object(const Field& vocab, Vocabulary& vocabulary) {
   std::vector<std::pair<std::int64_t, std::string_view>> tokens;
   tokens.reserve(vocab.object().size());
   for (const auto& [token, id] : vocab.json.items()) {
-    const std::int64_t value =
-        id.is_number_integer() ? Field{id, vocab.where, vocab.path + " id"}.integer(0, kMaxId) : -1;
-    if (value < 0) Field{id, vocab.where, vocab.path + "[\"" + printable(token) + "\"]"}.refuse("an id");
+    if (!id.is_number_integer() || id < 0 || id > kMaxId) {
+      Field{id, vocab.where, vocab.path + "[\"" + printable(token) + "\"]"}.refuse("an id");
+    }
+    const auto value = id.get<std::int64_t>();
     tokens.emplace_back(value, token);
     highest = std::max(highest, value);
   }

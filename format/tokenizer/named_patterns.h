@@ -8,6 +8,10 @@
 
 namespace junto::text {
 
+/// tokenizer.ggml.pre of files whose tokenizer no name describes: llama.cpp refuses them, Junto reads
+/// tokenizer.huggingface.json.
+inline constexpr std::string_view kHuggingfaceJsonName = "junto-huggingface-json";
+
 /// A family of names with the same pre-tokenizer: the text is cut at the matches of each pattern in turn, matches and
 /// what lies between them being pieces.
 struct NamedPreTokenizer {

@@ -37,6 +37,7 @@ struct TokenizerParts {
   // By id, of model and added tokens.
   std::vector<std::uint8_t> special;  // 1: control token
   Vocabulary added_vocabulary;        // content of added tokens
+  Vocabulary normalized_added;        // normal forms that differ from the content: these decode to them
   std::optional<TokenId> bos, eos, unk, pad;
   bool add_bos = false, add_eos = false;
   std::vector<TokenId> end_of_generation;  // ascending

@@ -208,6 +208,7 @@ void apply(const FixedLength& step, const Deadline&, Pieces& pieces) {
 }  // namespace
 
 void pre_tokenize(const std::vector<PreTokenizerStep>& steps, const Deadline& deadline, Pieces& pieces) {
+  std::erase_if(pieces.pieces, [](const Piece& piece) { return piece.begin == piece.end; });
   for (const PreTokenizerStep& step : steps) {
     std::visit([&](const auto& one) { apply(one, deadline, pieces); }, step);
   }

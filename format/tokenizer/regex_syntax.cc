@@ -15,7 +15,9 @@ namespace {
 constexpr std::string_view kSpaceSet =
     R"(\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
 constexpr std::string_view kWordSet = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
-constexpr std::string_view kPunctuationSet = R"(\p{P}\x{24}\x{2B}\x{3C}-\x{3E}\x{5E}\x{60}\x{7C}\x{7E})";
+// At \b Oniguruma asks another table than at \w: one that has superscripts and fractions of Latin-1.
+constexpr std::string_view kBoundaryWordSet = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
+constexpr std::string_view kPunctuationSet = R"(\p{P}\p{S})";
 constexpr int kMaxNesting = 50;
 
 // A set of characters: the inside of a PCRE2 class, perhaps negated.
@@ -25,7 +27,7 @@ struct CharSet {
 };
 
 constexpr std::array<std::pair<std::string_view, std::string_view>, 17> kNamedSets{{
-    {"alnum", R"(\p{Alphabetic}\p{M}\p{Nd})"},
+    {"alnum", R"(\p{Alphabetic}\p{Nd})"},
     {"alpha", R"(\p{Alphabetic})"},
     {"ascii", R"(\x{0}-\x{7F})"},
     {"blank", R"(\x{9}\p{Zs})"},
@@ -352,7 +354,7 @@ class Translator {
     if (const auto value = escaped_char()) return atom(hex_char(*value));
     if (c == 'b' || c == 'B') {
       at_ += 2;
-      const std::string word = "[" + std::string(kWordSet) + "]";
+      const std::string word = "[" + std::string(kBoundaryWordSet) + "]";
       const std::string yes = "(?<=" + word + ")", no = "(?<!" + word + ")";
       const std::string then_yes = "(?=" + word + ")", then_no = "(?!" + word + ")";
       return atom(c == 'b' ? "(?:" + yes + then_no + "|" + no + then_yes + ")"

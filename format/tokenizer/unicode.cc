@@ -214,6 +214,20 @@ std::string normal_form(std::string_view valid_utf8, NormalForm form) {
   return out;
 }
 
+namespace {
+constexpr std::array<std::pair<std::string_view, NormalForm>, 4> kForms{
+    {{"NFC", NormalForm::kNfc}, {"NFD", NormalForm::kNfd}, {"NFKC", NormalForm::kNfkc}, {"NFKD", NormalForm::kNfkd}}};
+}
+
+std::string_view normal_form_name(NormalForm form) {
+  return std::find_if(kForms.begin(), kForms.end(), [&](const auto& one) { return one.second == form; })->first;
+}
+
+std::optional<NormalForm> normal_form_of(std::string_view name) {
+  const auto found = std::find_if(kForms.begin(), kForms.end(), [&](const auto& one) { return one.first == name; });
+  return found == kForms.end() ? std::nullopt : std::optional(found->second);
+}
+
 std::string lower_case(std::string_view valid_utf8) {
   std::string out;
   out.reserve(valid_utf8.size());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -73,6 +74,10 @@ enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 
 /// A Unicode normal form in time O(n log n) whatever the text (long runs of combining marks included).
 std::string normal_form(std::string_view valid_utf8, NormalForm form);
+
+/// "NFC", "NFD", "NFKC" or "NFKD".
+std::string_view normal_form_name(NormalForm form);
+std::optional<NormalForm> normal_form_of(std::string_view name);
 
 /// Each character's full lower case by itself (no final sigma rule).
 std::string lower_case(std::string_view valid_utf8);

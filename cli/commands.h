@@ -1,0 +1,27 @@
+// All verbs of the program, one function each; cli/verb_<name>.cc holds it.
+#pragma once
+
+#include <vector>
+
+#include "cli/command.h"
+
+namespace junto {
+
+Command run_command();
+Command chat_command();
+Command logits_command();
+Command tokenize_command();
+Command template_command();
+Command perplexity_command();
+Command inspect_command();
+Command convert_command();
+Command quantize_command();
+Command synth_command();
+Command bench_command();
+Command fetch_command();
+Command completion_command();
+
+/// In the order of `junto --help`.
+std::vector<Command> all_commands();
+
+}  // namespace junto

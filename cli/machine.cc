@@ -1,0 +1,174 @@
+#include "cli/machine.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "cli/fetch.h"
+
+namespace junto {
+namespace {
+
+constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
+
+/// The value of "Name:   123 kB" in /proc/meminfo, in bytes; -1 where absent.
+std::int64_t meminfo_bytes(const std::string& name) {
+  std::ifstream file("/proc/meminfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(name + ":")) return std::strtoll(line.c_str() + name.size() + 1, nullptr, 10) * 1024;
+  }
+  return -1;
+}
+
+/// A file that holds one number; kNoLimit where it is absent or says "max".
+std::int64_t number_in(const std::string& path) {
+  std::ifstream file(path);
+  std::int64_t value = 0;
+  return file >> value ? value : kNoLimit;
+}
+
+/// The "inactive_file" of a cgroup: cached pages that it can drop.
+std::int64_t droppable(const std::string& folder) {
+  std::ifstream file(folder + "/memory.stat");
+  std::string key;
+  for (std::int64_t value = 0; file >> key >> value;) {
+    if (key == "inactive_file" || key == "total_inactive_file") return value;
+  }
+  return 0;
+}
+
+/// What the limits of this process' cgroup (version 2) and its parents leave.
+std::int64_t cgroup_available() {
+  std::ifstream file("/proc/self/cgroup");
+  std::int64_t least = kNoLimit;
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with("0::/")) continue;
+    for (std::filesystem::path at = line.substr(4);; at = at.parent_path()) {
+      const std::string folder = ("/sys/fs/cgroup" / at).string();
+      const std::int64_t limit = number_in(folder + "/memory.max"), used = number_in(folder + "/memory.current");
+      if (limit != kNoLimit && used != kNoLimit) least = std::min(least, limit - used + droppable(folder));
+      if (at.empty()) break;
+    }
+  }
+  return std::max<std::int64_t>(0, least);
+}
+
+struct FreeMemory {
+  void operator()(std::uint64_t* memory) const { std::free(memory); }
+};
+
+std::uint64_t sum_of(const std::uint64_t* words, std::size_t count) {
+  std::uint64_t sums[8] = {};
+  for (std::size_t i = 0; i + 8 <= count; i += 8) {
+    for (std::size_t j = 0; j < 8; ++j) sums[j] += words[i + j];
+  }
+  return sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
+}
+
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) return line.substr(std::min(line.size(), line.find(':') + 2));
+  }
+  return "unknown";
+}
+
+Json read_limits(const std::string& path) {
+  if (!std::filesystem::exists(path)) return Json::object();
+  try {
+    Json limits = parse_json(read_text_file(path, 1 << 16), path);
+    if (limits.is_object()) return limits;
+  } catch (const Error&) {  // a cache: measured anew
+  }
+  return Json::object();
+}
+
+}  // namespace
+
+std::int64_t available_memory_bytes() {
+  const std::int64_t system = meminfo_bytes("MemAvailable");
+  return std::min(system >= 0 ? system : kNoLimit, cgroup_available());
+}
+
+std::int64_t peak_memory_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+}
+
+double measure_read_bandwidth(ThreadPool& pool, double seconds) {
+  constexpr std::size_t kPiece = 1 << 20;  // bytes a thread reads at a time
+  const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  std::size_t bytes = cache > 0 ? 4 * static_cast<std::size_t>(cache) : std::size_t{256} << 20;
+  bytes = std::clamp(bytes, std::size_t{64} << 20, std::size_t{512} << 20);
+  bytes = std::min(bytes, static_cast<std::size_t>(available_memory_bytes() / 4)) / kPiece * kPiece;
+  if (bytes == 0) return 0;
+  const std::unique_ptr<std::uint64_t[], FreeMemory> memory(
+      static_cast<std::uint64_t*>(std::aligned_alloc(4096, bytes)));
+  if (!memory) return 0;
+  const std::int64_t pieces = static_cast<std::int64_t>(bytes / kPiece);
+  const std::size_t words = kPiece / sizeof(std::uint64_t);
+  pool.for_each_block(pieces, [&](std::int64_t piece, int) { std::memset(&memory[piece * words], 1, kPiece); });
+
+  std::vector<std::uint64_t> sums(pieces);
+  double best_s = std::numeric_limits<double>::infinity();
+  for (double begin = now_s(), end = begin; end - begin < seconds;) {
+    const double pass_begin = now_s();
+    pool.for_each_block(pieces, [&](std::int64_t piece, int) { sums[piece] = sum_of(&memory[piece * words], words); });
+    end = now_s();
+    best_s = std::min(best_s, end - pass_begin);
+  }
+  // The sums are used, so that reading is not optimised away.
+  for (const std::uint64_t sum : sums) {
+    if (sum != sums[0]) fail("", "memory changed while its speed was measured");
+  }
+  return static_cast<double>(bytes) / best_s;
+}
+
+double read_bandwidth(ThreadPool& pool) {
+  constexpr double kDay_s = 86400;
+  const std::string key = processor_name() + " / " + std::to_string(pool.threads()) + " threads";
+  const double time_s = static_cast<double>(std::time(nullptr));
+  std::string path;
+  Json limits = Json::object();
+  try {
+    path = cache_directory() + "/limits.json";
+    limits = read_limits(path);
+    const Json entry = limits.value(key, Json::object());
+    const double age_s = time_s - entry.value("measured_at", 0.0);
+    const double bytes_per_s = entry.value("read_bytes_per_s", 0.0);
+    if (age_s >= 0 && age_s < kDay_s && bytes_per_s > 0) return bytes_per_s;
+  } catch (const std::exception&) {  // no cache folder, or not what we wrote: measured anew
+  }
+  const double measured = measure_read_bandwidth(pool);
+  if (path.empty() || measured <= 0) return measured;
+  limits[key] = {{"read_bytes_per_s", measured}, {"measured_at", time_s}};
+  try {
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+    AtomicFile file(path);
+    file.write(limits.dump(1) + "\n");
+    file.commit();
+  } catch (const std::exception&) {  // a read-only home costs 50 ms each time, no more
+  }
+  return measured;
+}
+
+}  // namespace junto

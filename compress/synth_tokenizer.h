@@ -1,0 +1,15 @@
+// A tokenizer out of nothing, for models with random weights.
+#pragma once
+
+#include <cstdint>
+
+#include "format/tokenizer.h"
+
+namespace junto {
+
+/// A byte-level BPE of `vocab_size` tokens (at least 260): the bytes, then pieces of English-looking text, then
+/// <|endoftext|>, <|im_start|> and <|im_end|>. Every token but these three is reached by merges, so that any text
+/// becomes ids and any ids become text.
+GgufTokenizerData synthetic_tokenizer(std::int64_t vocab_size);
+
+}  // namespace junto

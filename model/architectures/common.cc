@@ -1,0 +1,174 @@
+#include "model/architectures/common.h"
+
+#include <array>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+
+namespace junto {
+namespace {
+
+constexpr std::int64_t kMaxContext = std::int64_t{1} << 40;
+
+std::int64_t vocabulary(const ConfigReader& r) {
+  if (!r.gguf()) return r.integer({"vocab_size", nullptr}, 1, kMaxSize);
+  const Tensor* embedding = r.checkpoint().find("token_embd.weight");
+  if (!embedding || embedding->shape.size() != 2)
+    fail(r.file(), "tensor token_embd.weight [vocabulary, hidden] is missing");
+  return embedding->shape[0];
+}
+
+}  // namespace
+
+std::int64_t layer_count(const ConfigReader& r) {
+  return r.integer({"num_hidden_layers", "block_count"}, 1, kMaxLayers);
+}
+
+ModelConfig declare_sizes(const ConfigReader& r) {
+  ModelConfig m;
+  m.vocab_size = vocabulary(r);
+  m.hidden_size = r.integer({"hidden_size", "embedding_length"}, 1, kMaxSize);
+  m.context_length = r.integer_or({"max_position_embeddings", "context_length"}, 2048, 1, kMaxContext);
+  const double eps = r.number_or({"rms_norm_eps", "attention.layer_norm_rms_epsilon"}, 1e-6);
+  if (!(eps >= 0 && eps < 1))
+    r.refuse({"rms_norm_eps", "attention.layer_norm_rms_epsilon"}, std::to_string(eps), "0 <= eps < 1");
+  m.norm_eps = static_cast<float>(eps);
+  m.tied_embeddings =
+      r.gguf() ? r.checkpoint().find("output.weight") == nullptr
+               : r.boolean_or({"tie_word_embeddings", nullptr}, r.checkpoint().find("lm_head.weight") == nullptr);
+  return m;
+}
+
+AttentionSpec declare_attention(const ConfigReader& r) {
+  AttentionSpec a;
+  const std::int64_t hidden = r.integer({"hidden_size", "embedding_length"}, 1, kMaxSize);
+  a.heads = static_cast<int>(r.integer({"num_attention_heads", "attention.head_count"}, 1, 65536));
+  a.kv_heads = static_cast<int>(r.integer_or({"num_key_value_heads", "attention.head_count_kv"}, a.heads, 1, a.heads));
+  if (a.heads % a.kv_heads != 0) {
+    r.refuse({"num_key_value_heads", "attention.head_count_kv"}, std::to_string(a.kv_heads),
+             "a divisor of the " + std::to_string(a.heads) + " heads");
+  }
+  const Key head_dim = {"head_dim", "attention.key_length"};
+  if (!r.has(head_dim) && hidden % a.heads != 0)
+    r.refuse({"num_attention_heads", "attention.head_count"}, std::to_string(a.heads), "a divisor of the hidden size");
+  a.head_dim = static_cast<int>(r.integer_or(head_dim, hidden / a.heads, 1, 65536));
+  if (r.gguf() && r.integer_or({nullptr, "attention.value_length"}, a.head_dim, 1, 65536) != a.head_dim) {
+    r.refuse({nullptr, "attention.value_length"},
+             std::to_string(r.integer({nullptr, "attention.value_length"}, 1, 65536)),
+             "attention.key_length (" + std::to_string(a.head_dim) + ")");
+  }
+  a.scale = 1.0f / std::sqrt(static_cast<float>(a.head_dim));
+  return a;
+}
+
+Activation declare_activation(const ConfigReader& r, ActivationKind fallback, Key key) {
+  static constexpr std::array<std::pair<std::string_view, ActivationKind>, 8> kNames = {{
+      {"silu", ActivationKind::kSilu},
+      {"swish", ActivationKind::kSilu},
+      {"gelu", ActivationKind::kGeluErf},
+      {"gelu_new", ActivationKind::kGeluTanh},
+      {"gelu_pytorch_tanh", ActivationKind::kGeluTanh},
+      {"gelu_tanh", ActivationKind::kGeluTanh},
+      {"relu", ActivationKind::kRelu},
+      {"relu2", ActivationKind::kReluSquared},
+  }};
+  Activation activation;
+  activation.kind = fallback;
+  if (!r.has(key)) return activation;
+  const std::string name = r.text_or(key, "");
+  for (const auto& [known, kind] : kNames) {
+    if (name == known) {
+      activation.kind = kind;
+      return activation;
+    }
+  }
+  r.refuse(key, name, "silu, gelu, gelu_pytorch_tanh, relu or relu2");
+}
+
+ModelConfig declare_decoder(const ConfigReader& r, const RopeRequest& request) {
+  ModelConfig m = declare_sizes(r);
+  AttentionSpec attention = declare_attention(r);
+  RopeRequest rope = request;
+  if (rope.head_dim == 0) rope.head_dim = attention.head_dim;
+  m.ropes.push_back(read_rope(r, rope));
+  attention.rope = 0;
+  BlockSpec block;
+  block.mixer = attention;
+  block.dense = true;
+  block.ffn.activation = declare_activation(r);
+  const std::int64_t layers = layer_count(r);
+  for (std::int64_t l = 0; l < layers; ++l) {
+    block.layer = static_cast<int>(l);
+    m.blocks.push_back(block);
+  }
+  return m;
+}
+
+AttentionSpec& attention_of(BlockSpec& block) {
+  return std::get<AttentionSpec>(block.mixer);
+}
+
+int expert_count(const ConfigReader& r, int low) {
+  for (const char* name : {"num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"}) {
+    if (r.has({name, "expert_count"})) return static_cast<int>(r.integer({name, "expert_count"}, low, kMaxExperts));
+  }
+  return static_cast<int>(r.integer({"num_experts", "expert_count"}, low, kMaxExperts));
+}
+
+int experts_per_token(const ConfigReader& r, int experts) {
+  for (const char* name : {"num_experts_per_tok", "moe_topk", "moe_k", "moe_top_k"}) {
+    if (r.has({name, "expert_used_count"})) return static_cast<int>(r.integer({name, "expert_used_count"}, 1, experts));
+  }
+  return static_cast<int>(r.integer({"num_experts_per_tok", "expert_used_count"}, 1, experts));
+}
+
+RopeStyle llama_rope_style(const ConfigReader& r) {
+  return r.gguf() ? RopeStyle::kInterleaved : RopeStyle::kHalf;
+}
+
+std::vector<bool> sliding_layers(const ConfigReader& r, std::size_t layers,
+                                 bool (*fallback)(const ConfigReader&, std::size_t)) {
+  const std::vector<std::string> types = r.texts({"layer_types", nullptr});
+  if (!types.empty() && types.size() != layers) {
+    r.refuse({"layer_types", nullptr}, "a list of " + std::to_string(types.size()), std::to_string(layers) + " layers");
+  }
+  std::vector<bool> sliding;
+  for (std::size_t l = 0; l < layers; ++l) {
+    if (types.empty()) {
+      sliding.push_back(fallback(r, l));
+    } else if (types[l] == "full_attention" || types[l] == "sliding_attention" || types[l] == "chunked_attention") {
+      sliding.push_back(types[l] != "full_attention");
+    } else {
+      r.refuse({"layer_types", nullptr}, types[l], "full_attention, sliding_attention or chunked_attention");
+    }
+  }
+  return sliding;
+}
+
+RouterSpec declare_softmax_router(const ConfigReader& r, bool renormalise) {
+  RouterSpec router;
+  router.experts = expert_count(r);
+  router.select = TopK{experts_per_token(r, router.experts)};
+  router.weigh = renormalise ? Weigh::kRenormalised : Weigh::kRaw;
+  return router;
+}
+
+RouterSpec declare_logit_router(const ConfigReader& r) {
+  RouterSpec router = declare_softmax_router(r, false);
+  router.score = Score::kLogit;
+  router.weigh = Weigh::kSoftmaxOfChosen;
+  return router;
+}
+
+RouterSpec declare_sigmoid_router(const ConfigReader& r, bool renormalise, float scale) {
+  RouterSpec router = declare_softmax_router(r, renormalise);
+  router.score = Score::kSigmoid;
+  router.selection_bias = true;
+  router.renormalise_eps = 1e-20f;
+  router.scale = scale;
+  return router;
+}
+
+}  // namespace junto

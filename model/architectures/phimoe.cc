@@ -1,0 +1,22 @@
+// Phi-3.5-MoE (arXiv 2404.14219): layer norms with biases, SparseMixer routing (arXiv 2409.12136).
+#include "model/architectures/common.h"
+#include "model/architectures/declarations.h"
+
+namespace junto {
+
+ModelConfig declare_phimoe(const ConfigReader& r) {
+  ModelConfig m = declare_decoder(r, {.default_theta = 1e6});
+  m.norm = NormKind::kLayer;
+  RouterSpec router;
+  router.experts = expert_count(r);
+  router.select = SparseMixer{experts_per_token(r, router.experts),
+                              static_cast<float>(r.number_or({"router_jitter_noise", nullptr}, 0.01))};
+  const std::int64_t window = r.integer_or({"sliding_window", "attention.sliding_window"}, 0, 0, INT32_MAX);
+  for (BlockSpec& block : m.blocks) {
+    make_routed(block, router);
+    attention_of(block).window = static_cast<int>(window);
+  }
+  return m;
+}
+
+}  // namespace junto

@@ -1,0 +1,146 @@
+// The feed-forward half of a block: dense, routed, shared; joined now or a block later.
+#include <algorithm>
+#include <cmath>
+
+#include "model/forward_pass.h"
+
+namespace junto {
+namespace {
+
+const LayerPolicy kModelsOwn;
+
+// The trivial plan: every row to expert 0 with weight 1. A dense feed-forward is a mixture of one expert.
+void plan_all_to_one(std::int64_t rows, Workspace& w) {
+  if (w.unit_plan.units() == rows) return;
+  w.unit_plan.clear();
+  for (std::int64_t r = 0; r < rows; ++r) {
+    w.unit_plan.expert.push_back(0);
+    w.unit_plan.weight.push_back(1.0f);
+    w.unit_plan.offset.push_back(static_cast<std::int32_t>(r + 1));
+  }
+  group_by_expert(w.unit_plan, 1, w.unit_groups);
+}
+
+void run_one(Pass& pass, const ExpertWeights& expert, MatrixView<float> out) {
+  plan_all_to_one(pass.count(), pass.w);
+  const ExpertWeights* experts[] = {&expert};
+  run_experts(experts, pass.w.unit_plan, pass.w.unit_groups, WeightOn::kOutput, pass.activations, pass.w.normed_rows,
+              pass.pool, pass.w.dense, out);
+}
+
+void observe_gated_hidden(const Pass& pass, std::size_t block) {
+  if (!pass.hooks || !pass.hooks->observes(Point::kGatedHidden)) return;
+  for (const ExpertScratch::Job& job : pass.w.experts.jobs) {
+    const ExpertScratch::Hidden& hidden = pass.w.experts.hidden[job.hidden];
+    Observation seen;
+    seen.point = Point::kGatedHidden;
+    seen.block = static_cast<int>(block);
+    seen.values = hidden.hidden.view().slice_rows(job.first_row, static_cast<std::int64_t>(job.slots.size()));
+    seen.plan = &pass.w.plan;
+    seen.groups = &pass.w.groups;
+    for (const std::int32_t e : pass.w.groups.active) {
+      if (pass.w.groups.slots_of(e).data() == job.slots.data()) seen.expert = e;
+    }
+    pass.hooks->observe(seen);
+  }
+}
+
+void run_routed(Pass& pass, std::size_t block, MatrixView<float> out) {
+  Workspace& w = pass.w;
+  const MoeSpec& moe = pass.model.config.blocks[block].moe;
+  const BlockWeights& weights = pass.model.blocks[block];
+  route_rows(pass, block, weights.router, moe.router, weights.selection_bias, false);
+  observe(pass, Point::kExpertInput, block, w.normed.view());
+  w.slot_output.resize(w.plan.slots(), pass.model.config.hidden_size);
+  const ExpertUse use = run_experts(pass.experts->layers[block].experts, w.plan, w.groups, moe.router.weight_on,
+                                    pass.activations, w.normed_rows, pass.pool, w.experts, w.slot_output.view());
+  pass.counters.bytes_read += use.bytes_read;
+  pass.model.experts->count(static_cast<int>(block), use);
+  observe_gated_hidden(pass, block);
+  observe(pass, Point::kExpertOutput, block, w.slot_output.view());
+  if (moe.router.weight_on == WeightOn::kInput) std::fill(w.plan.weight.begin(), w.plan.weight.end(), 1.0f);
+  for_each_row(pass, [&](std::int64_t r) { combine(w.plan, w.slot_output.view(), r, r + 1, out); });
+  if (!weights.moe_bias.empty()) {
+    for_each_row(pass, [&](std::int64_t r) {
+      for (std::int64_t d = 0; d < out.cols; ++d) out.at(r, d) += weights.moe_bias[d];
+    });
+  }
+}
+
+void add_shared(Pass& pass, std::size_t block, MatrixView<float> out) {
+  Workspace& w = pass.w;
+  const MoeSpec& moe = pass.model.config.blocks[block].moe;
+  const BlockWeights& weights = pass.model.blocks[block];
+  const std::int64_t rows = pass.count();
+  w.shared_output.resize(rows, out.cols);
+  run_one(pass, weights.shared, w.shared_output.view());
+  if (moe.shared_gate) {
+    w.shared_gate.resize(rows, 1);
+    const Projection gate[] = {{&weights.shared_gate, w.shared_gate.view()}};
+    project(pass, w.normed_rows, gate);
+  }
+  for_each_row(pass, [&](std::int64_t r) {
+    const float factor = moe.shared_gate ? 1.0f / (1.0f + std::exp(-w.shared_gate.view().at(r, 0))) : 1.0f;
+    for (std::int64_t d = 0; d < out.cols; ++d) out.at(r, d) += factor * w.shared_output.view().at(r, d);
+  });
+}
+
+}  // namespace
+
+void route_rows(Pass& pass, std::size_t block, const Linear& router, const RouterSpec& spec,
+                std::span<const float> selection_bias, bool mixer) {
+  Workspace& w = pass.w;
+  const std::int64_t rows = pass.count();
+  w.router_logits.resize(rows, spec.experts);
+  const Projection logits[] = {{&router, w.router_logits.view()}};
+  project(pass, w.normed_rows, logits);
+  const MatrixView<float> view = w.router_logits.view();
+  if (!mixer && pass.hooks && pass.hooks->edits(Point::kRouterLogits)) {
+    pass.hooks->edit(Point::kRouterLogits, static_cast<int>(block), view);
+  }
+  observe(pass, Point::kRouterLogits, block, view, mixer);
+  const bool wants_scores = pass.hooks && pass.hooks->observes(Point::kRouterScores);
+  if (wants_scores) w.scores.resize(rows, spec.experts);
+  w.plan.clear();
+  const int layer = pass.model.config.blocks[block].layer;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto* policies = pass.rows[r].policies;
+    const LayerPolicy& policy = policies && !mixer ? (*policies)[layer] : kModelsOwn;
+    route_unit(spec, policy, view.row(r), selection_bias, w.route, w.plan,
+               wants_scores ? w.scores.view().row(r) : std::span<float>());
+  }
+  group_by_expert(w.plan, spec.experts, w.groups);
+  if (wants_scores) observe(pass, Point::kRouterScores, block, w.scores.view(), mixer);
+  observe(pass, Point::kPlan, block, {}, mixer);
+  DecoderCounters& c = pass.counters;
+  c.routed_slots += w.plan.slots();
+  c.possible_slots += rows * spec.experts;
+  c.routed_rows += rows;
+  if (!mixer) c.slots_of_block[block] += w.plan.slots();
+}
+
+void run_ffn(Pass& pass, std::size_t block) {
+  Workspace& w = pass.w;
+  const BlockSpec& spec = pass.model.config.blocks[block];
+  const MatrixView<float> result = w.result.view();
+  const bool later = spec.routed && spec.moe.join_after > 0;
+  if (spec.routed) {
+    if (later) w.shortcut.resize(pass.count(), result.cols);
+    const MatrixView<float> out = later ? w.shortcut.view() : result;
+    run_routed(pass, block, out);
+    if (spec.moe.shared_expert) add_shared(pass, block, out);
+  }
+  if (spec.dense) {
+    if (spec.routed && !later) {  // both on one input, summed
+      w.shared_output.resize(pass.count(), result.cols);
+      run_one(pass, pass.model.blocks[block].dense, w.shared_output.view());
+      for_each_row(pass, [&](std::int64_t r) {
+        for (std::int64_t d = 0; d < result.cols; ++d) result.at(r, d) += w.shared_output.view().at(r, d);
+      });
+    } else {
+      run_one(pass, pass.model.blocks[block].dense, result);
+    }
+  }
+}
+
+}  // namespace junto

@@ -1,0 +1,68 @@
+#include "model/forward_pass.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/norm.h"
+#include "kernels/rotate.h"
+
+namespace junto {
+
+void project(Pass& pass, const ActivationRows& x, std::span<const Projection> projections) {
+  if (pass.w.overlays.size() < projections.size()) pass.w.overlays.resize(projections.size());
+  std::int64_t blocks = 0;
+  for (std::size_t i = 0; i < projections.size(); ++i) {
+    const Linear& linear = *projections[i].linear;
+    prepare_overlays(linear, x, {}, pass.pool, pass.w.overlays[i]);
+    const std::int64_t rows = matmul_block_rows(linear.weights);
+    blocks += (linear.weights.rows + rows - 1) / rows;
+  }
+  pass.pool.for_each_block(blocks, [&](std::int64_t block, int) {
+    for (std::size_t i = 0; i < projections.size(); ++i) {
+      const Linear& linear = *projections[i].linear;
+      const std::int64_t rows = matmul_block_rows(linear.weights);
+      const std::int64_t own = (linear.weights.rows + rows - 1) / rows;
+      if (block >= own) {
+        block -= own;
+        continue;
+      }
+      const RowRange range = {block * rows, std::min(linear.weights.rows, (block + 1) * rows)};
+      return apply(linear, range, x, {}, projections[i].out, {}, pass.w.overlays[i]);
+    }
+  });
+}
+
+void take_rows(Pass& pass, MatrixView<const float> view, ActivationRows& rows) {
+  rows.assign(view);
+  if (pass.activations != ActivationType::kQ8 || !pass.model.quantised) return;
+  rows.reserve_q8();
+  for_each_row(pass, [&](std::int64_t r) { rows.quantise(r, r + 1); });
+}
+
+void apply_norm(const ModelConfig& config, const NormWeights& norm, std::span<const float> x, std::span<float> out) {
+  if (config.norm == NormKind::kLayer)
+    layer_norm(x, norm.scale, norm.bias, config.norm_eps, out);
+  else
+    rms_norm(x, norm.scale, config.norm_eps, out);
+}
+
+void rotate_head(const Rope& rope, std::span<const float> cosines, std::span<const float> sines,
+                 std::span<float> head) {
+  if (rope.style == RopeStyle::kHalf)
+    rotate_halves(head, cosines, sines);
+  else
+    rotate_neighbours(head, cosines, sines);
+}
+
+void observe(const Pass& pass, Point point, std::size_t block, MatrixView<const float> values, bool mixer) {
+  if (!pass.hooks || !pass.hooks->observes(point)) return;
+  Observation seen;
+  seen.point = point;
+  seen.block = static_cast<int>(block);
+  seen.values = values;
+  seen.mixer = mixer;
+  if (point == Point::kPlan || point == Point::kExpertOutput) seen.plan = &pass.w.plan, seen.groups = &pass.w.groups;
+  pass.hooks->observe(seen);
+}
+
+}  // namespace junto

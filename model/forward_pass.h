@@ -1,0 +1,118 @@
+// Inside of the forward pass: what its parts (attention, latent attention, convolution, feed-forward) share.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/decoder.h"
+#include "moe/grouped_experts.h"
+#include "moe/route.h"
+
+namespace junto {
+
+/// A row of the call, placed in its sequence.
+struct PlacedRow {
+  Sequence* sequence = nullptr;
+  std::int64_t position = 0;
+  std::int64_t visible_end = 0;                        // keys [.., visible_end) are visible
+  const std::vector<LayerPolicy>* policies = nullptr;  // by published layer; null: the model's own routing
+};
+
+/// cos and sin of every row's position for one Rope: [rows, dims / 2].
+struct Angles {
+  Matrix<float> cosines;
+  Matrix<float> sines;
+};
+
+/// Buffers kept from call to call.
+struct Workspace {
+  Matrix<float> x;         // [rows, D], the residual stream
+  Matrix<float> normed;    // [rows, D], what a sublayer reads
+  Matrix<float> result;    // [rows, D], what it gives
+  Matrix<float> shortcut;  // [rows, D], experts' output that joins a block later
+  Matrix<float> q, k, v, gate, mixed, latent, compressed;
+  ActivationRows normed_rows, mixed_rows, compressed_rows, head_rows;
+  std::vector<Angles> angles;  // by rope
+  std::vector<OverlayScratch> overlays;
+  std::vector<std::vector<float>> worker_scores;  // [threads][32]
+  Matrix<float> router_logits, slot_output, shared_output, shared_gate, scores;
+  RoutePlan plan, unit_plan;
+  RouteScratch route;
+  ExpertGroups groups, unit_groups;
+  ExpertScratch experts, dense;
+  std::vector<std::int32_t> row_ids, out_ids;
+};
+
+struct Pass {
+  const Model& model;
+  ThreadPool& pool;
+  const KvLayout& layout;
+  ActivationType activations;
+  std::int64_t planned_length;
+  const Hooks* hooks;
+  std::span<const PlacedRow> rows;
+  std::shared_ptr<const ExpertTable> experts;
+  Workspace& w;
+  DecoderCounters& counters;
+
+  std::int64_t count() const { return static_cast<std::int64_t>(rows.size()); }
+};
+
+/// One linear map among several that share their input and run as one parallel region.
+struct Projection {
+  const Linear* linear;
+  MatrixView<float> out;
+};
+void project(Pass& pass, const ActivationRows& x, std::span<const Projection> projections);
+
+/// Shows `view` to the kernels, quantised where weights are and the call wants it.
+void take_rows(Pass& pass, MatrixView<const float> view, ActivationRows& rows);
+
+/// Calls body(row) for every row, in parallel where there are several.
+template <class Body>
+void for_each_row(Pass& pass, Body&& body) {
+  constexpr std::int64_t kRowsPerBlock = 4;
+  const std::int64_t rows = pass.count();
+  pass.pool.for_each_block((rows + kRowsPerBlock - 1) / kRowsPerBlock, [&](std::int64_t block, int) {
+    for (std::int64_t r = block * kRowsPerBlock; r < std::min(rows, (block + 1) * kRowsPerBlock); ++r) body(r);
+  });
+}
+
+void apply_norm(const ModelConfig& config, const NormWeights& norm, std::span<const float> x, std::span<float> out);
+void rotate_head(const Rope& rope, std::span<const float> cosines, std::span<const float> sines, std::span<float> head);
+
+/// What attend() needs of a layer: queries [rows, units * heads_per_unit * key_dim]; unit u reads KV head
+/// u % kv_heads of the page.
+struct Attend {
+  int units = 0;
+  int heads_per_unit = 1;
+  int key_dim = 0;
+  int value_dim = 0;
+  bool values_in_keys = false;  // latent attention: the front of a key is its value
+  float scale = 1.0f;
+  float softcap = 0.0f;
+  int window = 0;
+  int chunk = 0;
+  std::span<const float> sinks;  // [units * heads_per_unit] or empty
+};
+/// out [rows, units * heads_per_unit * value_dim].
+void attend(Pass& pass, const KvRegion& region, const Attend& spec, MatrixView<const float> q, MatrixView<float> out);
+
+/// Each reads pass.w.normed (and normed_rows) and writes pass.w.result.
+void run_attention(Pass& pass, std::size_t block, const AttentionSpec& spec, const AttentionWeights& weights);
+void run_mla(Pass& pass, std::size_t block, const MlaSpec& spec, const MlaWeights& weights);
+void run_short_conv(Pass& pass, std::size_t block, const ShortConvSpec& spec, const ShortConvWeights& weights);
+void run_expert_attention(Pass& pass, std::size_t block, const ExpertAttentionSpec& spec,
+                          const ExpertAttentionWeights& weights);
+/// Dense and routed parts of a block's feed-forward. What joins later goes to pass.w.shortcut.
+void run_ffn(Pass& pass, std::size_t block);
+
+/// Router logits [rows, E] of pass.w.normed, then the plan of all rows in pass.w.plan and its groups in pass.w.groups.
+void route_rows(Pass& pass, std::size_t block, const Linear& router, const RouterSpec& spec,
+                std::span<const float> selection_bias, bool mixer);
+
+void observe(const Pass& pass, Point point, std::size_t block, MatrixView<const float> values, bool mixer = false);
+
+}  // namespace junto

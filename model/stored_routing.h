@@ -1,0 +1,20 @@
+// `junto.router`: what a GGUF file says of its routers and experts beyond its architecture's own keys.
+#pragma once
+
+#include <optional>
+
+#include "base/json.h"
+#include "format/checkpoint.h"
+#include "model/config.h"
+
+namespace junto {
+
+/// {"version": 1, "layers": {"3": {"router": {RouterSpec}, "kinds": {"4": "zero"}}}}: replaces the RouterSpec (with its
+/// own number of experts) of the named layers and marks experts that are no feed-forward network. Unknown versions,
+/// keys and kinds are refused by name.
+void apply_stored_routing(const Checkpoint& checkpoint, ModelConfig& config);
+
+/// The value to store, or nothing where `config` says no more than `plain`, the architecture's own declaration.
+std::optional<Json> stored_routing(const ModelConfig& config, const ModelConfig& plain);
+
+}  // namespace junto

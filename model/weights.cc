@@ -1,0 +1,391 @@
+#include "model/weights.h"
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "base/error.h"
+
+namespace junto {
+namespace {
+
+std::string in_block(std::size_t block, std::string_view role) {
+  return "blk." + std::to_string(block) + "." + std::string(role);
+}
+
+// Hands out tensors by canonical name and remembers which were taken.
+class Tensors {
+ public:
+  Tensors(const std::string& path, const TensorTable& table) : path_(path), table_(table) {}
+
+  const Tensor* find(const std::string& name) {
+    const auto found = table_.find(name);
+    if (found == table_.end()) return nullptr;
+    used_.insert(found->first);
+    return &found->second;
+  }
+
+  const Tensor& require(const std::string& name) {
+    const Tensor* tensor = find(name);
+    if (!tensor) fail(path_, "tensor " + name + " is missing");
+    return *tensor;
+  }
+
+  void expect_shape(const std::string& name, const Tensor& tensor, const Shape& shape) const {
+    if (tensor.shape != shape) {
+      fail(path_, "tensor " + name + " has shape " + to_string(tensor.shape) + ", expected " + to_string(shape));
+    }
+  }
+
+  std::vector<float> vector(const std::string& name, std::int64_t size) {
+    const Tensor& tensor = require(name);
+    if (tensor.values() != size) expect_shape(name, tensor, {size});
+    return checked_floats(name, tensor);
+  }
+
+  std::vector<float> vector_or_empty(const std::string& name, std::int64_t size) {
+    return table_.contains(name) ? vector(name, size) : std::vector<float>();
+  }
+
+  /// rows or cols -1: as stored.
+  Linear linear_from(const std::string& name, const Tensor& tensor, std::int64_t rows, std::int64_t cols) const {
+    if (tensor.shape.size() != 2 || (rows >= 0 && tensor.shape[0] != rows) || (cols >= 0 && tensor.shape[1] != cols)) {
+      const Shape wanted = {rows >= 0 ? rows : tensor.rows(), cols >= 0 ? cols : tensor.cols()};
+      fail(path_, "tensor " + name + " has shape " + to_string(tensor.shape) + ", expected " + to_string(wanted));
+    }
+    Linear linear;
+    try {
+      linear.weights = make_weights(tensor);
+    } catch (const Error& error) {
+      fail(path_, "tensor " + name + ": " + error.what());
+    }
+    return linear;
+  }
+
+  /// `role`.weight with `role`.bias where there is one.
+  Linear linear(const std::string& role, std::int64_t rows, std::int64_t cols) {
+    Linear linear = linear_from(role + ".weight", require(role + ".weight"), rows, cols);
+    linear.bias = vector_or_empty(role + ".bias", linear.weights.rows);
+    return linear;
+  }
+
+  /// Names that nobody asked for, but for those that are known to carry no part of the function.
+  void refuse_unused(std::size_t blocks) const {
+    for (const auto& [name, tensor] : table_) {
+      if (used_.contains(name) || name == "rope_freqs.weight" || name.ends_with(".attn_rot_embd.weight")) continue;
+      if (name.starts_with("blk.") && std::strtoull(name.c_str() + 4, nullptr, 10) >= blocks) continue;  // draft layers
+      fail(path_, "tensor " + printable(name) + " is not part of this architecture");
+    }
+  }
+
+  const std::string& path() const { return path_; }
+
+ private:
+  std::vector<float> checked_floats(const std::string& name, const Tensor& tensor) const {
+    std::vector<float> values = decode(tensor);
+    if (values.size() > (std::size_t{1} << 28)) fail(path_, "tensor " + name + " is larger than a vector may be");
+    return values;
+  }
+
+  const std::string& path_;
+  const TensorTable& table_;
+  std::set<std::string, std::less<>> used_;
+};
+
+class Loader {
+ public:
+  Loader(const std::string& path, const ModelConfig& config, const TensorTable& table)
+      : config_(config), hidden_(config.hidden_size), tensors_(path, table) {}
+
+  void load(Model& model);
+
+ private:
+  NormWeights norm(const std::string& role, std::int64_t size, bool present = true);
+  BlockWeights block(std::size_t index);
+  AttentionWeights attention(std::size_t index, const AttentionSpec& spec);
+  MlaWeights mla(std::size_t index, const MlaSpec& spec);
+  ShortConvWeights short_conv(std::size_t index, const ShortConvSpec& spec);
+  ExpertAttentionWeights expert_attention(std::size_t index, const ExpertAttentionSpec& spec);
+  ExpertWeights ffn(const std::string& gate, const std::string& up, const std::string& down,
+                    const Activation& activation);
+  std::vector<ExpertWeights> routed_experts(std::size_t index);
+  Linear expert_matrix(std::size_t index, const char* part, int expert, std::int64_t rows, std::int64_t cols);
+
+  const ModelConfig& config_;
+  const std::int64_t hidden_;
+  Tensors tensors_;
+};
+
+NormWeights Loader::norm(const std::string& role, std::int64_t size, bool present) {
+  NormWeights out;
+  if (!present) return out;
+  out.scale = tensors_.vector(role + ".weight", size);
+  if (config_.norm_plus_one) {
+    for (float& value : out.scale) value += 1.0f;
+  }
+  if (config_.norm == NormKind::kLayer) out.bias = tensors_.vector_or_empty(role + ".bias", size);
+  return out;
+}
+
+AttentionWeights Loader::attention(std::size_t index, const AttentionSpec& spec) {
+  const std::int64_t q = std::int64_t{spec.heads} * spec.head_dim, kv = std::int64_t{spec.kv_heads} * spec.head_dim;
+  AttentionWeights w;
+  w.q = tensors_.linear(in_block(index, "attn_q"), q, hidden_);
+  w.k = tensors_.linear(in_block(index, "attn_k"), kv, hidden_);
+  w.v = tensors_.linear(in_block(index, "attn_v"), kv, hidden_);
+  w.output = tensors_.linear(in_block(index, "attn_output"), hidden_, q);
+  if (spec.output_gate) w.gate = tensors_.linear(in_block(index, "attn_gate"), q, hidden_);
+  if (spec.qk_norm == QkNorm::kPerHead || spec.qk_norm == QkNorm::kFullWidth) {
+    const bool full = spec.qk_norm == QkNorm::kFullWidth;
+    w.q_norm = norm(in_block(index, "attn_q_norm"), full ? q : spec.head_dim).scale;
+    w.k_norm = norm(in_block(index, "attn_k_norm"), full ? kv : spec.head_dim).scale;
+  }
+  if (spec.sinks) w.sinks = tensors_.vector(in_block(index, "attn_sinks.weight"), spec.heads);
+  return w;
+}
+
+// kv_b [heads * (nope + value), kv_rank], split per head; its key half is needed transposed.
+void split_kv_b(const Linear& kv_b, const MlaSpec& spec, MlaWeights& w) {
+  std::vector<float> row(spec.kv_rank);
+  const WeightMatrix& m = kv_b.weights;
+  const auto decode_weight_row = [&](std::int64_t r) {
+    Tensor tensor;
+    tensor.type = m.type;
+    tensor.shape = {1, m.cols};
+    tensor.bytes = {m.data + r * m.row_bytes, m.row_bytes};
+    decode_row(tensor, 0, row);
+  };
+  for (int h = 0; h < spec.heads; ++h) {
+    const std::int64_t first = std::int64_t{h} * (spec.nope_dim + spec.value_dim);
+    std::vector<float> keys(std::size_t(spec.kv_rank) * spec.nope_dim);
+    for (int n = 0; n < spec.nope_dim; ++n) {
+      decode_weight_row(first + n);
+      for (int c = 0; c < spec.kv_rank; ++c) keys[std::size_t(c) * spec.nope_dim + n] = row[c];
+    }
+    std::vector<float> values(std::size_t(spec.value_dim) * spec.kv_rank);
+    for (int v = 0; v < spec.value_dim; ++v) {
+      decode_weight_row(first + spec.nope_dim + v);
+      std::copy(row.begin(), row.end(), values.begin() + std::size_t(v) * spec.kv_rank);
+    }
+    w.k_b.push_back(make_weights(make_tensor({spec.kv_rank, spec.nope_dim}, std::move(keys))));
+    w.v_b.push_back(make_weights(make_tensor({spec.value_dim, spec.kv_rank}, std::move(values))));
+  }
+}
+
+MlaWeights Loader::mla(std::size_t index, const MlaSpec& spec) {
+  const std::int64_t q = std::int64_t{spec.heads} * (spec.nope_dim + spec.rope_dim);
+  MlaWeights w;
+  if (spec.q_rank > 0) {
+    w.q_a = tensors_.linear(in_block(index, "attn_q_a"), spec.q_rank, hidden_);
+    w.q_a_norm = norm(in_block(index, "attn_q_a_norm"), spec.q_rank).scale;
+    w.q_b = tensors_.linear(in_block(index, "attn_q_b"), q, spec.q_rank);
+  } else {
+    w.q = tensors_.linear(in_block(index, "attn_q"), q, hidden_);
+  }
+  w.kv_a = tensors_.linear(in_block(index, "attn_kv_a_mqa"), spec.kv_rank + spec.rope_dim, hidden_);
+  w.kv_a_norm = norm(in_block(index, "attn_kv_a_norm"), spec.kv_rank).scale;
+  w.output = tensors_.linear(in_block(index, "attn_output"), hidden_, std::int64_t{spec.heads} * spec.value_dim);
+  const std::string k_b = in_block(index, "attn_k_b.weight"), v_b = in_block(index, "attn_v_b.weight");
+  if (const Tensor* keys =
+          tensors_.find(k_b)) {  // newer GGUF files hold the halves: [heads, kv_rank, nope], [heads, value, kv_rank]
+    const Tensor& values = tensors_.require(v_b);
+    tensors_.expect_shape(k_b, *keys, {spec.heads, spec.kv_rank, spec.nope_dim});
+    tensors_.expect_shape(v_b, values, {spec.heads, spec.value_dim, spec.kv_rank});
+    for (int h = 0; h < spec.heads; ++h) {
+      w.k_b.push_back(tensors_.linear_from(k_b, slice(*keys, h), -1, -1).weights);
+      w.v_b.push_back(tensors_.linear_from(v_b, slice(values, h), -1, -1).weights);
+    }
+    tensors_.find(in_block(index, "attn_kv_b.weight"));
+  } else {
+    const std::int64_t rows = std::int64_t{spec.heads} * (spec.nope_dim + spec.value_dim);
+    split_kv_b(tensors_.linear(in_block(index, "attn_kv_b"), rows, spec.kv_rank), spec, w);
+  }
+  return w;
+}
+
+ShortConvWeights Loader::short_conv(std::size_t index, const ShortConvSpec& spec) {
+  ShortConvWeights w;
+  w.in = tensors_.linear(in_block(index, "shortconv.in_proj"), 3 * hidden_, hidden_);
+  w.out = tensors_.linear(in_block(index, "shortconv.out_proj"), hidden_, hidden_);
+  w.taps = tensors_.vector(in_block(index, "shortconv.conv.weight"), hidden_ * spec.taps);
+  w.tap_bias = tensors_.vector_or_empty(in_block(index, "shortconv.conv.bias"), hidden_);
+  return w;
+}
+
+ExpertAttentionWeights Loader::expert_attention(std::size_t index, const ExpertAttentionSpec& spec) {
+  const AttentionSpec& a = spec.attention;
+  const std::int64_t kv = std::int64_t{a.kv_heads} * a.head_dim;
+  ExpertAttentionWeights w;
+  w.k = tensors_.linear(in_block(index, "attn_k"), kv, hidden_);
+  w.v = tensors_.linear(in_block(index, "attn_v"), kv, hidden_);
+  w.router = tensors_.linear(in_block(index, "attn_gate_inp"), spec.router.experts, hidden_);
+  for (int e = 0; e < spec.router.experts; ++e) {
+    w.q.push_back(expert_matrix(index, "attn_q", e, kv, hidden_));
+    w.output.push_back(expert_matrix(index, "attn_output", e, hidden_, kv));
+  }
+  w.bias = tensors_.vector_or_empty(in_block(index, "attn_moe.bias"), hidden_);
+  return w;
+}
+
+// One expert's matrix, stored alone (blk.L.ffn_gate.E.weight) or in a stack (blk.L.ffn_gate_exps.weight [E, N, K]).
+Linear Loader::expert_matrix(std::size_t index, const char* part, int expert, std::int64_t rows, std::int64_t cols) {
+  const std::string alone = in_block(index, part) + "." + std::to_string(expert);
+  const std::string stack = in_block(index, part) + "_exps";
+  Linear linear;
+  if (const Tensor* tensor = tensors_.find(alone + ".weight")) {
+    linear = tensors_.linear_from(alone + ".weight", *tensor, rows, cols);
+  } else {
+    const Tensor* stacked = tensors_.find(stack + ".weight");
+    if (!stacked) fail(tensors_.path(), "tensor " + alone + ".weight is missing, and so is " + stack + ".weight");
+    if (stacked->shape.size() != 3 || stacked->shape[0] <= expert) {
+      fail(tensors_.path(), "tensor " + stack + ".weight has shape " + to_string(stacked->shape) +
+                                ", expected 3 dimensions and more than " + std::to_string(expert) + " experts");
+    }
+    linear = tensors_.linear_from(stack + ".weight", slice(*stacked, expert), rows, cols);
+  }
+  if (const Tensor* bias = tensors_.find(stack + ".bias")) {
+    if (bias->shape.size() != 2 || bias->shape[0] <= expert || bias->shape[1] != linear.weights.rows) {
+      fail(tensors_.path(), "tensor " + stack + ".bias has shape " + to_string(bias->shape) + ", expected [experts, " +
+                                std::to_string(linear.weights.rows) + "]");
+    }
+    linear.bias = decode(slice(*bias, expert));
+  } else {
+    linear.bias = tensors_.vector_or_empty(alone + ".bias", linear.weights.rows);
+  }
+  return linear;
+}
+
+ExpertWeights Loader::ffn(const std::string& gate, const std::string& up, const std::string& down,
+                          const Activation& activation) {
+  ExpertWeights w;
+  w.activation = activation;
+  w.up = tensors_.linear(up, -1, hidden_);
+  if (activation.gated) w.gate = tensors_.linear(gate, w.width(), hidden_);
+  w.down = tensors_.linear(down, hidden_, w.width());
+  return w;
+}
+
+std::vector<ExpertWeights> Loader::routed_experts(std::size_t index) {
+  const MoeSpec& moe = config_.blocks[index].moe;
+  std::vector<ExpertWeights> experts(moe.router.experts);
+  for (int e = 0; e < moe.router.experts; ++e) {
+    ExpertWeights& w = experts[e];
+    w.kind = moe.kinds[e];
+    w.activation = moe.activation;
+    if (w.kind == ExpertKind::kConstant) {
+      w.constant = tensors_.vector(in_block(index, "ffn_constant." + std::to_string(e) + ".weight"), hidden_);
+    }
+    if (!has_weights(w.kind)) {  // published all the same for some identities (LongCat)
+      for (const char* part : {"ffn_gate.", "ffn_up.", "ffn_down."}) {
+        tensors_.find(in_block(index, part + std::to_string(e) + ".weight"));
+      }
+      continue;
+    }
+    w.up = expert_matrix(index, "ffn_up", e, -1, hidden_);
+    if (w.activation.gated) w.gate = expert_matrix(index, "ffn_gate", e, w.width(), hidden_);
+    w.down = expert_matrix(index, "ffn_down", e, hidden_, w.width());
+  }
+  return experts;
+}
+
+BlockWeights Loader::block(std::size_t index) {
+  const BlockSpec& spec = config_.blocks[index];
+  BlockWeights w;
+  w.mixer_norm = norm(in_block(index, "attn_norm"), hidden_, spec.mixer_norm.pre);
+  w.mixer_post_norm = norm(in_block(index, "post_attention_norm"), hidden_, spec.mixer_norm.post);
+  w.ffn_norm = norm(in_block(index, "ffn_norm"), hidden_, spec.ffn_norm.pre);
+  w.ffn_post_norm = norm(in_block(index, "post_ffw_norm"), hidden_, spec.ffn_norm.post);
+  if (const auto* a = std::get_if<AttentionSpec>(&spec.mixer)) w.mixer = attention(index, *a);
+  if (const auto* m = std::get_if<MlaSpec>(&spec.mixer)) w.mixer = mla(index, *m);
+  if (const auto* c = std::get_if<ShortConvSpec>(&spec.mixer)) w.mixer = short_conv(index, *c);
+  if (const auto* e = std::get_if<ExpertAttentionSpec>(&spec.mixer)) w.mixer = expert_attention(index, *e);
+  if (spec.dense) {
+    w.dense =
+        ffn(in_block(index, "ffn_gate"), in_block(index, "ffn_up"), in_block(index, "ffn_down"), spec.ffn.activation);
+  }
+  if (!spec.routed) return w;
+  w.router = tensors_.linear(in_block(index, "ffn_gate_inp"), spec.moe.router.experts, hidden_);
+  if (spec.moe.router.selection_bias) {
+    w.selection_bias = tensors_.vector(in_block(index, "exp_probs_b.bias"), spec.moe.router.experts);
+  }
+  if (spec.moe.shared_expert) {
+    w.shared = ffn(in_block(index, "ffn_gate_shexp"), in_block(index, "ffn_up_shexp"),
+                   in_block(index, "ffn_down_shexp"), spec.moe.activation);
+  }
+  if (spec.moe.shared_gate) {
+    const std::string name = in_block(index, "ffn_gate_inp_shexp.weight");
+    Tensor row = tensors_.require(name);
+    if (row.shape.size() == 1) row.shape = {1, row.shape[0]};
+    w.shared_gate = tensors_.linear_from(name, row, 1, hidden_);
+  }
+  if (spec.moe.output_bias) w.moe_bias = tensors_.vector(in_block(index, "ffn_moe.bias"), hidden_);
+  return w;
+}
+
+void Loader::load(Model& model) {
+  model.token_embedding = tensors_.require("token_embd.weight");
+  tensors_.expect_shape("token_embd.weight", model.token_embedding, {config_.vocab_size, hidden_});
+  model.output_norm = norm("output_norm", hidden_);
+  if (config_.tied_embeddings) {
+    model.output = tensors_.linear_from("token_embd.weight", model.token_embedding, -1, -1);
+    tensors_.find("output.weight");  // some tied checkpoints store it all the same
+    model.output.bias = tensors_.vector_or_empty("output.bias", config_.vocab_size);
+  } else {
+    model.output = tensors_.linear("output", config_.vocab_size, hidden_);
+  }
+  std::vector<std::vector<ExpertWeights>> experts;
+  for (std::size_t b = 0; b < config_.blocks.size(); ++b) {
+    model.blocks.push_back(block(b));
+    experts.push_back(config_.blocks[b].routed ? routed_experts(b) : std::vector<ExpertWeights>());
+  }
+  for (const auto& layer : experts) {
+    for (const ExpertWeights& expert : layer) model.routed_bytes += expert.bytes();
+  }
+  model.experts = std::make_unique<ExpertStore>(std::move(experts), hidden_, model.path);
+  tensors_.refuse_unused(config_.blocks.size());
+}
+
+// FNV-1a over what a saved sequence depends on.
+std::uint64_t fingerprint_of(const ModelSource& source) {
+  std::uint64_t hash = 1469598103934665603ull;
+  const auto mix = [&](std::string_view text) {
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+  };
+  mix(source.config.architecture);
+  for (const auto& [name, tensor] : source.tensors) {
+    mix(name);
+    mix(dtype_name(tensor.type));
+    mix(to_string(tensor.shape));
+    // A few bytes of content tell apart models of one shape.
+    mix({reinterpret_cast<const char*>(tensor.bytes.data()), std::min<std::size_t>(tensor.bytes.size(), 64)});
+  }
+  return hash;
+}
+
+}  // namespace
+
+std::shared_ptr<Model> load_model(const Checkpoint& checkpoint) {
+  ModelSource source = describe_model(checkpoint);
+  auto model = std::make_shared<Model>();
+  model->path = checkpoint.path;
+  model->config = std::move(source.config);
+  Loader(model->path, model->config, source.tensors).load(*model);
+  source.config = model->config;
+  model->fingerprint = fingerprint_of(source);
+  for (const auto& [name, tensor] : source.tensors) {
+    model->total_bytes += tensor.bytes.size();
+    model->quantised = model->quantised || is_quantised(tensor.type);
+  }
+  std::size_t elsewhere = model->routed_bytes + model->token_embedding.bytes.size();
+  if (!model->config.tied_embeddings) elsewhere += model->output.weights.bytes();
+  model->block_bytes = model->total_bytes - std::min(model->total_bytes, elsewhere);
+  return model;
+}
+
+std::shared_ptr<Model> load_model(const std::string& path) {
+  return load_model(open_checkpoint(path));
+}
+
+}  // namespace junto

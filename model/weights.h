@@ -1,0 +1,91 @@
+// The weights of a decoder, found, checked and ready for the kernels.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "format/checkpoint.h"
+#include "model/architectures.h"
+#include "model/config.h"
+#include "moe/expert_store.h"
+#include "moe/linear.h"
+
+namespace junto {
+
+/// Scale [D] and, for layer norms that have one, bias [D]. Empty: there is no norm here.
+struct NormWeights {
+  std::vector<float> scale;
+  std::vector<float> bias;
+};
+
+struct AttentionWeights {
+  Linear q, k, v, output;
+  Linear gate;                        // [heads * head_dim, D] where the output is gated
+  std::vector<float> q_norm, k_norm;  // [head_dim] or [heads * head_dim]
+  std::vector<float> sinks;           // [heads]
+};
+
+/// kv_b is kept as its two halves per head, so that attention runs on the compressed cache: q' = k_b^T q.
+struct MlaWeights {
+  Linear q;  // [heads * (nope + rope), D], where there is no compressed q
+  Linear q_a, q_b;
+  std::vector<float> q_a_norm;
+  Linear kv_a;  // [kv_rank + rope, D]
+  std::vector<float> kv_a_norm;
+  std::vector<WeightMatrix> k_b;  // [heads], each [kv_rank, nope] F32
+  std::vector<WeightMatrix> v_b;  // [heads], each [value_dim, kv_rank]
+  Linear output;                  // [D, heads * value_dim]
+};
+
+struct ShortConvWeights {
+  Linear in, out;               // [3 D, D], [D, D]
+  std::vector<float> taps;      // [D, taps], the last one multiplies the present
+  std::vector<float> tap_bias;  // [D] or empty
+};
+
+struct ExpertAttentionWeights {
+  Linear k, v;
+  Linear router;
+  std::vector<Linear> q;       // [E], each [heads per expert * head_dim, D]
+  std::vector<Linear> output;  // [E], each [D, heads per expert * head_dim]
+  std::vector<float> bias;     // [D] or empty
+};
+
+using MixerWeights = std::variant<AttentionWeights, MlaWeights, ShortConvWeights, ExpertAttentionWeights>;
+
+struct BlockWeights {
+  NormWeights mixer_norm, mixer_post_norm, ffn_norm, ffn_post_norm;
+  MixerWeights mixer;
+  ExpertWeights dense;
+  Linear router;                      // [E, D]
+  std::vector<float> selection_bias;  // [E]
+  ExpertWeights shared;
+  Linear shared_gate;           // [1, D]
+  std::vector<float> moe_bias;  // [D] or empty
+};
+
+/// A model that can run. Immutable but for the expert store's replacements, so that decoders share it.
+struct Model {
+  std::string path;
+  ModelConfig config;
+  Tensor token_embedding;  // [V, D]
+  NormWeights output_norm;
+  Linear output;  // [V, D]
+  std::vector<BlockWeights> blocks;
+  std::unique_ptr<ExpertStore> experts;  // by block
+  bool quantised = false;                // any weights in a block format
+  std::uint64_t fingerprint = 0;         // of the configuration, names, types and shapes: what a saved sequence fits
+
+  std::size_t total_bytes = 0;   // all stored tensors
+  std::size_t routed_bytes = 0;  // all routed experts
+  std::size_t block_bytes = 0;   // what every call reads of the blocks: all but routed experts, embedding and head
+};
+
+/// Throws Error naming file and tensor on a missing tensor, a wrong shape, or one that no part of the model uses.
+std::shared_ptr<Model> load_model(const Checkpoint& checkpoint);
+std::shared_ptr<Model> load_model(const std::string& path);
+
+}  // namespace junto
