@@ -18,8 +18,10 @@ std::string bytes_of_file(const std::string& path) {
   return read_text_file(path, 64 << 20);
 }
 
+// The result keeps its own copy of the bytes.
 GgufFile parse(const std::string& bytes) {
-  return parse_gguf(std::as_bytes(std::span(bytes)), "f.gguf");
+  const auto copy = std::make_shared<const std::string>(bytes);
+  return parse_gguf(std::as_bytes(std::span(*copy)), "f.gguf", copy);
 }
 
 std::string error_of_parsing(const std::string& bytes) {
