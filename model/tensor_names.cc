@@ -229,6 +229,7 @@ void Renamer::transform(const Tensor& t, TensorForm form, std::string_view first
     }
     case TensorForm::kExpertsSplitColumns:
     case TensorForm::kExpertsInterleaved: {
+      if (is_quantised(t.type)) return transform(t, TensorForm::kExpertsInterleavedRows, first, second, numbers);
       expect(dims == 3 && t.shape[2] % 2 == 0 && block_values(t.type) == 1, "[experts, hidden, 2 * width]");
       const std::int64_t half = t.shape[2] / 2;
       const bool alternate = form == TensorForm::kExpertsInterleaved;
@@ -254,6 +255,7 @@ void Renamer::transform(const Tensor& t, TensorForm form, std::string_view first
       return each_expert(t, second, numbers, [&](const Tensor& row) { return column(row, 1); });
     }
     case TensorForm::kExpertsTranspose: {
+      if (is_quantised(t.type)) return each_expert(t, first, numbers, [](const Tensor& m) { return m; });
       expect(dims == 3 && block_values(t.type) == 1, "[experts, width, hidden]");
       return each_expert(t, first, numbers, [](const Tensor& m) { return transpose(m, 0, 1, m.shape[1]); });
     }

@@ -11,7 +11,9 @@
 
 namespace junto {
 
-/// What a published tensor needs before it is a canonical one. Splits give as many tensors as the rule names.
+/// Quantised blocks (gpt-oss in MXFP4) are published with the input features last, plain values with them first: the
+/// forms that transpose leave quantised tensors as they are. What a published tensor needs before it is a canonical
+/// one. Splits give as many tensors as the rule names.
 enum class TensorForm : std::uint8_t {
   kPlain,
   kSplitQkv,                // rows [q | k | v], widths from the config (DBRX)

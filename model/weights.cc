@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "kernels/interleave.h"
 
 namespace junto {
 namespace {
@@ -18,12 +19,13 @@ std::string in_block(std::size_t block, std::string_view role) {
 // Hands out tensors by canonical name and remembers which were taken.
 class Tensors {
  public:
-  Tensors(const std::string& path, const TensorTable& table) : path_(path), table_(table) {}
+  Tensors(const std::string& path, const TensorTable& table, const LoadOptions& options)
+      : path_(path), table_(table), options_(options) {}
 
   const Tensor* find(const std::string& name) {
     const auto found = table_.find(name);
     if (found == table_.end()) return nullptr;
-    used_.insert(found->first);
+    if (used_.insert(found->first).second && options_.progress) options_.progress(used_.size(), table_.size());
     return &found->second;
   }
 
@@ -58,6 +60,9 @@ class Tensors {
     Linear linear;
     try {
       linear.weights = make_weights(tensor);
+      if (options_.pool && gains_from_interleaving(linear.weights)) {
+        linear.weights = interleave(linear.weights, *options_.pool);
+      }
     } catch (const Error& error) {
       fail(path_, "tensor " + name + ": " + error.what());
     }
@@ -91,13 +96,14 @@ class Tensors {
 
   const std::string& path_;
   const TensorTable& table_;
+  const LoadOptions& options_;
   std::set<std::string, std::less<>> used_;
 };
 
 class Loader {
  public:
-  Loader(const std::string& path, const ModelConfig& config, const TensorTable& table)
-      : config_(config), hidden_(config.hidden_size), tensors_(path, table) {}
+  Loader(const std::string& path, const ModelConfig& config, const TensorTable& table, const LoadOptions& options)
+      : config_(config), hidden_(config.hidden_size), tensors_(path, table, options) {}
 
   void load(Model& model);
 
@@ -150,23 +156,16 @@ AttentionWeights Loader::attention(std::size_t index, const AttentionSpec& spec)
 void split_kv_b(const Linear& kv_b, const MlaSpec& spec, MlaWeights& w) {
   std::vector<float> row(spec.kv_rank);
   const WeightMatrix& m = kv_b.weights;
-  const auto decode_weight_row = [&](std::int64_t r) {
-    Tensor tensor;
-    tensor.type = m.type;
-    tensor.shape = {1, m.cols};
-    tensor.bytes = {m.data + r * m.row_bytes, m.row_bytes};
-    decode_row(tensor, 0, row);
-  };
   for (int h = 0; h < spec.heads; ++h) {
     const std::int64_t first = std::int64_t{h} * (spec.nope_dim + spec.value_dim);
     std::vector<float> keys(std::size_t(spec.kv_rank) * spec.nope_dim);
     for (int n = 0; n < spec.nope_dim; ++n) {
-      decode_weight_row(first + n);
+      decode_row(m, first + n, row);
       for (int c = 0; c < spec.kv_rank; ++c) keys[std::size_t(c) * spec.nope_dim + n] = row[c];
     }
     std::vector<float> values(std::size_t(spec.value_dim) * spec.kv_rank);
     for (int v = 0; v < spec.value_dim; ++v) {
-      decode_weight_row(first + spec.nope_dim + v);
+      decode_row(m, first + spec.nope_dim + v, row);
       std::copy(row.begin(), row.end(), values.begin() + std::size_t(v) * spec.kv_rank);
     }
     w.k_b.push_back(make_weights(make_tensor({spec.kv_rank, spec.nope_dim}, std::move(keys))));
@@ -366,12 +365,12 @@ std::uint64_t fingerprint_of(const ModelSource& source) {
 
 }  // namespace
 
-std::shared_ptr<Model> load_model(const Checkpoint& checkpoint) {
+std::shared_ptr<Model> load_model(const Checkpoint& checkpoint, const LoadOptions& options) {
   ModelSource source = describe_model(checkpoint);
   auto model = std::make_shared<Model>();
   model->path = checkpoint.path;
   model->config = std::move(source.config);
-  Loader(model->path, model->config, source.tensors).load(*model);
+  Loader(model->path, model->config, source.tensors, options).load(*model);
   source.config = model->config;
   model->fingerprint = fingerprint_of(source);
   for (const auto& [name, tensor] : source.tensors) {
@@ -384,8 +383,8 @@ std::shared_ptr<Model> load_model(const Checkpoint& checkpoint) {
   return model;
 }
 
-std::shared_ptr<Model> load_model(const std::string& path) {
-  return load_model(open_checkpoint(path));
+std::shared_ptr<Model> load_model(const std::string& path, const LoadOptions& options) {
+  return load_model(open_checkpoint(path), options);
 }
 
 }  // namespace junto

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <variant>
@@ -84,8 +85,15 @@ struct Model {
   std::size_t block_bytes = 0;   // what every call reads of the blocks: all but routed experts, embedding and head
 };
 
+struct LoadOptions {
+  /// Threads that interleave weights for the fast kernels; null keeps all weights as they are mapped.
+  ThreadPool* pool = nullptr;
+  /// Tensors taken so far and in all.
+  std::function<void(std::size_t done, std::size_t all)> progress;
+};
+
 /// Throws Error naming file and tensor on a missing tensor, a wrong shape, or one that no part of the model uses.
-std::shared_ptr<Model> load_model(const Checkpoint& checkpoint);
-std::shared_ptr<Model> load_model(const std::string& path);
+std::shared_ptr<Model> load_model(const Checkpoint& checkpoint, const LoadOptions& options = {});
+std::shared_ptr<Model> load_model(const std::string& path, const LoadOptions& options = {});
 
 }  // namespace junto
