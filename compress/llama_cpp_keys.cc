@@ -260,7 +260,8 @@ void Writer::check_tensors() {
       if (block.routed && !block.moe.shared_expert) refuse("experts without a shared one");
     }
   }
-  for (const auto& [name, tensor] : tensors_) {
+  for (const auto& entry : tensors_) {
+    const std::string& name = entry.first;  // not a binding: clang 14 cannot capture one
     if (!name.ends_with(".bias")) continue;
     const auto is_role = [&](std::string_view role) { return name.ends_with("." + std::string(role)); };
     const bool qkv = is_role("attn_q.bias") || is_role("attn_k.bias") || is_role("attn_v.bias");
