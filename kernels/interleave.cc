@@ -8,105 +8,37 @@
 #include <string>
 
 #include "base/error.h"
+#include "kernels/choose.h"
+#include "kernels/interleave_layouts.h"
+#include "kernels/interleave_steps.h"
 #include "tensor/block_formats.h"
 
 namespace junto {
+
+#if defined(__x86_64__)
+extern const InterleaveTable kInterleaveAvx2;  // interleave_avx2.cc
+#endif
+
 namespace {
 
 constexpr std::size_t kRows = kInterleavedRows;
 constexpr std::size_t kLine = 64;
 
-constexpr SmallField kD[] = {{0, 2, 1}};
-constexpr SmallField kDM[] = {{0, 2, 1}, {2, 2, 1}};
-constexpr SmallField kE[] = {{0, 1, 1}};
-constexpr SmallField kK4[] = {{0, 2, 1}, {2, 2, 1}, {4, 1, 12}};  // d, dmin, scales and mins of Q4_K and Q5_K
-constexpr SmallField kScalesQ2_K[] = {{80, 2, 1}, {82, 2, 1}, {0, 1, 16}};
-constexpr SmallField kScalesQ3_K[] = {{108, 2, 1}, {96, 1, 12}};
-constexpr SmallField kScalesQ6_K[] = {{208, 2, 1}, {192, 1, 16}};
-constexpr SmallField kScalesIQ4_XS[] = {{0, 2, 1}, {2, 2, 1}, {4, 1, 4}};
-
-constexpr QuantPiece kQ4_0[] = {{2, 4, 16}};  // and IQ4_NL
-constexpr QuantPiece kQ4_1[] = {{4, 4, 16}};
-constexpr QuantPiece kQ5_0[] = {{2, 1, 1}, {6, 4, 16}};
-constexpr QuantPiece kQ5_1[] = {{4, 1, 1}, {8, 4, 16}};
-constexpr QuantPiece kQ8_0[] = {{2, 8, 32}};
-constexpr QuantPiece kMXFP4[] = {{1, 4, 16}};
-constexpr QuantPiece kQ2_K[] = {{16, 2, 32}};
-constexpr QuantPiece kQ3_K[] = {{0, 1, 32}, {32, 2, 32}};
-constexpr QuantPiece kQ4_K[] = {{16, 4, 32}};
-constexpr QuantPiece kQ5_K[] = {{16, 1, 32}, {48, 4, 32}};
-constexpr QuantPiece kQ6_K[] = {{128, 2, 32}, {0, 4, 64}};
-constexpr QuantPiece kIQ4_XS[] = {{8, 4, 16}};
-
-constexpr UnitLayout kLayouts[] = {
-    {DType::kF32, 1, 64, {}, {}},
-    {DType::kF16, 1, 32, {}, {}},
-    {DType::kBF16, 1, 32, {}, {}},
-    {DType::kQ4_0, 2, 576, kD, kQ4_0},
-    {DType::kIQ4_NL, 2, 576, kD, kQ4_0},
-    {DType::kQ4_1, 1, 320, kDM, kQ4_1},
-    {DType::kQ5_0, 2, 704, kD, kQ5_0},
-    {DType::kQ5_1, 1, 384, kDM, kQ5_1},
-    {DType::kQ8_0, 2, 1088, kD, kQ8_0},
-    {DType::kMXFP4, 4, 1088, kE, kMXFP4},
-    {DType::kQ2_K, 1, 1344, kScalesQ2_K, kQ2_K},
-    {DType::kQ3_K, 1, 1792, kScalesQ3_K, kQ3_K},
-    {DType::kQ4_K, 1, 2304, kK4, kQ4_K},
-    {DType::kQ5_K, 1, 2816, kK4, kQ5_K},
-    {DType::kQ6_K, 1, 3392, kScalesQ6_K, kQ6_K},
-    {DType::kIQ4_XS, 1, 2176, kScalesIQ4_XS, kIQ4_XS},
-};
-
 constexpr std::size_t kGroupColumns = 32;
 
-// Run of a piece in an interleaved unit: 32 values in `bits` words.
-constexpr std::size_t unit_run(std::size_t bits) {
-  return 4 * bits;
+struct InterleavePortable {};
+using Steps = InterleaveSteps<InterleavePortable>;
+
+constinit const InterleaveTable kInterleavePortable = Steps::table();
+
+const InterleaveTable& choose_interleave() {
+#if defined(__x86_64__)
+  if (chosen_isa() != Isa::kPortable) return kInterleaveAvx2;  // AVX-512 has nothing to add here
+#endif
+  return kInterleavePortable;
 }
 
-// Calls visit(field, block in the unit, offset in the unit) for the small fields; returns where the words begin.
-template <class Visit>
-std::size_t each_field(const UnitLayout& layout, Visit visit) {
-  std::size_t at = 0;
-  for (const SmallField& field : layout.fields) {
-    for (std::int64_t block = 0; block < layout.blocks; ++block) {
-      visit(field, block, at);
-      at += field.element_bytes * field.count * kRows;
-    }
-  }
-  return (at + kLine - 1) / kLine * kLine;
-}
-
-// Bytes between the small fields and the words.
-std::size_t words_gap(const UnitLayout& layout) {
-  std::size_t used = 0;
-  const std::size_t begin = each_field(layout, [&](const SmallField& field, std::int64_t, std::size_t at) {
-    used = at + field.element_bytes * field.count * kRows;
-  });
-  return begin - used;
-}
-
-// Calls visit(piece, offset of group 0 in the unit, bytes from group to group).
-template <class Visit>
-void each_piece(const UnitLayout& layout, Visit visit) {
-  std::size_t at = each_field(layout, [](const SmallField&, std::int64_t, std::size_t) {}), stride = 0;
-  for (const QuantPiece& piece : layout.pieces) stride += piece.bits * kLine;
-  for (const QuantPiece& piece : layout.pieces) {
-    visit(piece, at, stride);
-    at += piece.bits * kLine;
-  }
-}
-
-template <std::size_t kBytes>
-void transpose(const std::byte* const* blocks, const SmallField& field, std::byte* out) {
-  for (std::size_t e = 0; e < field.count; ++e) {
-    for (std::size_t r = 0; r < kRows; ++r, out += kBytes) {
-      std::memcpy(out, blocks[r] + field.offset + e * kBytes, kBytes);
-    }
-  }
-}
-
-// Repacks `values` quants of `bits` from runs of `from_run` bytes to runs of `to_run`.
+// Repacks `values` quants of `bits` from runs of `from_run` bytes to runs of `to_run`: any of both.
 void repack(std::size_t bits, std::size_t values, const std::byte* in, std::size_t from_run, std::byte* out,
             std::size_t to_run) {
   std::uint8_t codes[256];
@@ -122,72 +54,6 @@ void repack(std::size_t bits, std::size_t values, const std::byte* in, std::size
     for (std::size_t j = 0; j < to_run; ++j) packed[j] = 0;
     for (std::size_t shift = 0; shift < 8; shift += bits, i += to_run) {
       for (std::size_t j = 0; j < to_run; ++j) packed[j] |= static_cast<std::uint8_t>(codes[i + j] << shift);
-    }
-  }
-}
-
-using Words = std::uint32_t __attribute__((vector_size(16)));
-
-Words load_words(const std::byte* from) {
-  Words words;
-  std::memcpy(&words, from, sizeof words);
-  return words;
-}
-
-// `count` words of all rows to [word][16 rows], four at a time as 4 x 4 transpositions.
-void transpose_words(const std::byte* const* rows, std::size_t count, std::byte* out) {
-  std::size_t e = 0;
-  for (; e + 4 <= count; e += 4, out += 4 * kLine) {
-    for (std::size_t r = 0; r < kRows; r += 4) {
-      Words in[4];
-      for (std::size_t i = 0; i < 4; ++i) in[i] = load_words(rows[r + i] + 4 * e);
-      const Words a = __builtin_shufflevector(in[0], in[1], 0, 4, 1, 5);
-      const Words b = __builtin_shufflevector(in[0], in[1], 2, 6, 3, 7);
-      const Words c = __builtin_shufflevector(in[2], in[3], 0, 4, 1, 5);
-      const Words d = __builtin_shufflevector(in[2], in[3], 2, 6, 3, 7);
-      const Words columns[4] = {__builtin_shufflevector(a, c, 0, 1, 4, 5), __builtin_shufflevector(a, c, 2, 3, 6, 7),
-                                __builtin_shufflevector(b, d, 0, 1, 4, 5), __builtin_shufflevector(b, d, 2, 3, 6, 7)};
-      for (std::size_t i = 0; i < 4; ++i) std::memcpy(out + i * kLine + 4 * r, &columns[i], sizeof columns[i]);
-    }
-  }
-  for (; e < count; ++e) {
-    for (std::size_t r = 0; r < kRows; ++r, out += 4) std::memcpy(out, rows[r] + 4 * e, 4);
-  }
-}
-
-// One piece of one block of all rows: `groups` groups, `stride` bytes apart.
-void interleave_piece(const std::byte* const* blocks, const QuantPiece& piece, std::size_t groups, std::size_t stride,
-                      std::byte* out) {
-  std::byte packed[kRows][256];
-  const std::byte* rows[kRows];
-  const std::size_t run = unit_run(piece.bits);
-  for (std::size_t r = 0; r < kRows; ++r) {
-    rows[r] = blocks[r] + piece.offset;
-    if (piece.run == run) continue;
-    repack(piece.bits, groups * kGroupColumns, rows[r], piece.run, packed[r], run);
-    rows[r] = packed[r];
-  }
-  for (std::size_t g = 0; g < groups; ++g, out += stride) {
-    transpose_words(rows, piece.bits, out);
-    for (const std::byte*& row : rows) row += 4 * piece.bits;
-  }
-}
-
-// [K][16 rows] of plain values.
-template <std::size_t kBytes>
-void interleave_values(const std::byte* const* rows, std::int64_t first, std::int64_t count, std::byte* out) {
-  const std::byte* from[kRows];
-  for (std::size_t r = 0; r < kRows; ++r) from[r] = rows[r] + static_cast<std::size_t>(first) * kBytes;
-  std::int64_t k = 0;
-  if constexpr (kBytes == 4) {
-    const std::int64_t whole = count / 4 * 4;
-    transpose_words(from, static_cast<std::size_t>(whole), out);
-    k = whole;
-  }
-  for (; k < count; ++k) {
-    for (std::size_t r = 0; r < kRows; ++r) {
-      std::memcpy(out + (static_cast<std::size_t>(k) * kRows + r) * kBytes,
-                  from[r] + static_cast<std::size_t>(k) * kBytes, kBytes);
     }
   }
 }
@@ -224,37 +90,17 @@ std::size_t interleaved_bytes(const WeightMatrix& w) {
 
 void interleave_units(const UnitLayout& layout, const std::byte* const* rows, std::int64_t blocks, std::int64_t first,
                       std::int64_t count, std::byte* out) {
-  static constexpr std::byte kZeros[256] = {};
-  const std::size_t stored_bytes = block_bytes(layout.type);
-  if (block_values(layout.type) == 1) {
-    std::vector<std::byte> zeros;
-    const std::byte* present[kRows];
-    for (std::size_t r = 0; r < kRows; ++r) {
-      if (rows[r] == nullptr && zeros.empty()) zeros.resize(static_cast<std::size_t>(first + count) * stored_bytes);
-      present[r] = rows[r] == nullptr ? zeros.data() : rows[r];
-    }
-    return stored_bytes == 4 ? interleave_values<4>(present, first, count, out)
-                             : interleave_values<2>(present, first, count, out);
+  static const InterleaveTable& table = choose_interleave();
+  const InterleaveUnits run = table.units[&layout - kLayouts];
+  if (!layout.pieces.empty()) return run(rows, blocks, first, count, out);
+  // Plain values are read across the whole row, so an absent row needs as many zeros.
+  std::vector<std::byte> zeros;
+  const std::byte* present[kRows];
+  for (std::size_t r = 0; r < kRows; ++r) {
+    if (rows[r] == nullptr && zeros.empty()) zeros.resize(static_cast<std::size_t>(first + count) * layout.block_bytes);
+    present[r] = rows[r] == nullptr ? zeros.data() : rows[r];
   }
-  const std::size_t groups = static_cast<std::size_t>(block_values(layout.type)) / kGroupColumns;
-  for (std::int64_t unit = first; unit < first + count; ++unit, out += layout.bytes) {
-    for (std::int64_t block = 0; block < layout.blocks; ++block) {
-      const std::int64_t index = unit * layout.blocks + block;
-      const std::byte* from[kRows];
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const bool absent = rows[r] == nullptr || index >= blocks;
-        from[r] = absent ? kZeros : rows[r] + static_cast<std::size_t>(index) * stored_bytes;
-      }
-      const std::size_t words = each_field(layout, [&](const SmallField& field, std::int64_t of, std::size_t at) {
-        if (of != block) return;
-        field.element_bytes == 2 ? transpose<2>(from, field, out + at) : transpose<1>(from, field, out + at);
-      });
-      if (block == 0) std::memset(out + words - words_gap(layout), 0, words_gap(layout));
-      each_piece(layout, [&](const QuantPiece& piece, std::size_t at, std::size_t stride) {
-        interleave_piece(from, piece, groups, stride, out + at + static_cast<std::size_t>(block) * groups * stride);
-      });
-    }
-  }
+  run(present, blocks, first, count, out);
 }
 
 void deinterleave_block(const UnitLayout& layout, const std::byte* group, std::int64_t row, std::int64_t block,
@@ -266,7 +112,7 @@ void deinterleave_block(const UnitLayout& layout, const std::byte* group, std::i
     std::memcpy(out, unit + r * bytes, bytes);
     return;
   }
-  each_field(layout, [&](const SmallField& field, std::int64_t of, std::size_t at) {
+  Steps::each_field(layout, [&](const SmallField& field, std::int64_t of, std::size_t at) {
     if (static_cast<std::size_t>(of) != in_unit) return;
     for (std::size_t e = 0; e < field.count; ++e) {
       const std::byte* from = unit + at + (e * kRows + r) * field.element_bytes;
@@ -274,7 +120,7 @@ void deinterleave_block(const UnitLayout& layout, const std::byte* group, std::i
     }
   });
   const std::size_t groups = static_cast<std::size_t>(block_values(layout.type)) / kGroupColumns;
-  each_piece(layout, [&](const QuantPiece& piece, std::size_t at, std::size_t stride) {
+  Steps::each_piece(layout, [&](const QuantPiece& piece, std::size_t at, std::size_t stride) {
     std::byte packed[256];
     for (std::size_t g = 0; g < groups; ++g) {
       const std::byte* from = unit + at + (in_unit * groups + g) * stride + 4 * r;
@@ -283,7 +129,7 @@ void deinterleave_block(const UnitLayout& layout, const std::byte* group, std::i
     if (piece.bits == 8) {
       std::memcpy(out + piece.offset, packed, groups * kGroupColumns);
     } else {
-      repack(piece.bits, groups * kGroupColumns, packed, unit_run(piece.bits), out + piece.offset, piece.run);
+      repack(piece.bits, groups * kGroupColumns, packed, Steps::unit_run(piece.bits), out + piece.offset, piece.run);
     }
   });
 }

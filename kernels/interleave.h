@@ -43,8 +43,10 @@ struct QuantPiece {
 
 struct UnitLayout {
   DType type = DType::kF32;
-  std::int64_t blocks = 1;  // of the stored format in one unit
-  std::size_t bytes = 0;    // of one unit of 16 rows
+  std::int64_t blocks = 1;        // of the stored format in one unit
+  std::size_t bytes = 0;          // of one unit of 16 rows
+  std::size_t block_bytes = 0;    // of the stored format
+  std::size_t block_columns = 0;  // of the stored format
   std::span<const SmallField> fields;
   std::span<const QuantPiece> pieces;
 };
