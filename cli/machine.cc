@@ -1,6 +1,5 @@
 #include "cli/machine.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -67,9 +66,7 @@ std::int64_t cgroup_available() {
   return std::max<std::int64_t>(0, least);
 }
 
-struct FreeMemory {
-  void operator()(std::uint64_t* memory) const { std::free(memory); }
-};
+constexpr std::size_t kPieceWords = std::size_t{1} << 17;  // a mebibyte: what a thread reads at a time
 
 std::uint64_t sum_of(const std::uint64_t* words, std::size_t count) {
   std::uint64_t sums[8] = {};
@@ -108,31 +105,40 @@ std::int64_t available_memory_bytes() {
   return std::min(system >= 0 ? system : kNoLimit, cgroup_available());
 }
 
-std::int64_t peak_memory_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+std::int64_t resident_memory_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::int64_t all = 0, resident = 0;
+  return file >> all >> resident ? resident * sysconf(_SC_PAGESIZE) : 0;
 }
 
-double measure_read_bandwidth(ThreadPool& pool, double seconds) {
-  constexpr std::size_t kPiece = 1 << 20;  // bytes a thread reads at a time
-  const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
-  std::size_t bytes = cache > 0 ? 4 * static_cast<std::size_t>(cache) : std::size_t{256} << 20;
-  bytes = std::clamp(bytes, std::size_t{64} << 20, std::size_t{512} << 20);
-  bytes = std::min(bytes, static_cast<std::size_t>(available_memory_bytes() / 4)) / kPiece * kPiece;
-  if (bytes == 0) return 0;
-  const std::unique_ptr<std::uint64_t[], FreeMemory> memory(
-      static_cast<std::uint64_t*>(std::aligned_alloc(4096, bytes)));
-  if (!memory) return 0;
-  const std::int64_t pieces = static_cast<std::int64_t>(bytes / kPiece);
-  const std::size_t words = kPiece / sizeof(std::uint64_t);
-  pool.for_each_block(pieces, [&](std::int64_t piece, int) { std::memset(&memory[piece * words], 1, kPiece); });
+void ReadProbe::Free::operator()(std::uint64_t* memory) const {
+  std::free(memory);
+}
 
-  std::vector<std::uint64_t> sums(pieces);
+ReadProbe::ReadProbe(ThreadPool& pool) : pool_(pool) {
+  constexpr std::size_t kPieceBytes = kPieceWords * sizeof(std::uint64_t);
+  const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  std::size_t bytes = cache > 0 ? 2 * static_cast<std::size_t>(cache) : 0;
+  bytes = std::clamp(bytes, std::size_t{64} << 20, std::size_t{768} << 20);
+  bytes = std::min(bytes, static_cast<std::size_t>(available_memory_bytes() / 4));
+  pieces_ = bytes / kPieceBytes;
+  if (pieces_ > 0) memory_.reset(static_cast<std::uint64_t*>(std::aligned_alloc(4096, pieces_ * kPieceBytes)));
+  if (!memory_) return;
+  pool_.for_each_block(static_cast<std::int64_t>(pieces_), [&](std::int64_t piece, int) {
+    std::memset(memory_.get() + static_cast<std::size_t>(piece) * kPieceWords, 1, kPieceBytes);
+  });
+}
+
+double ReadProbe::measure(double seconds) const {
+  if (!memory_) return 0;
+  std::vector<std::uint64_t> sums(pieces_);
   double best_s = std::numeric_limits<double>::infinity();
   for (double begin = now_s(), end = begin; end - begin < seconds;) {
     const double pass_begin = now_s();
-    pool.for_each_block(pieces, [&](std::int64_t piece, int) { sums[piece] = sum_of(&memory[piece * words], words); });
+    pool_.for_each_block(static_cast<std::int64_t>(pieces_), [&](std::int64_t piece, int) {
+      const auto i = static_cast<std::size_t>(piece);
+      sums[i] = sum_of(memory_.get() + i * kPieceWords, kPieceWords);
+    });
     end = now_s();
     best_s = std::min(best_s, end - pass_begin);
   }
@@ -140,7 +146,7 @@ double measure_read_bandwidth(ThreadPool& pool, double seconds) {
   for (const std::uint64_t sum : sums) {
     if (sum != sums[0]) fail("", "memory changed while its speed was measured");
   }
-  return static_cast<double>(bytes) / best_s;
+  return static_cast<double>(pieces_ * kPieceWords * sizeof(std::uint64_t)) / best_s;
 }
 
 double read_bandwidth(ThreadPool& pool) {
@@ -158,7 +164,7 @@ double read_bandwidth(ThreadPool& pool) {
     if (age_s >= 0 && age_s < kDay_s && bytes_per_s > 0) return bytes_per_s;
   } catch (const std::exception&) {  // no cache folder, or not what we wrote: measured anew
   }
-  const double measured = measure_read_bandwidth(pool);
+  const double measured = ReadProbe(pool).measure();
   if (path.empty() || measured <= 0) return measured;
   limits[key] = {{"read_bytes_per_s", measured}, {"measured_at", time_s}};
   try {

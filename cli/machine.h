@@ -1,7 +1,9 @@
 // What this machine has: memory, and how fast it can be read. The limits that figures are held against.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "base/thread_pool.h"
 
@@ -11,14 +13,29 @@ namespace junto {
 /// leaves, whichever is less. Cached file pages count as available.
 std::int64_t available_memory_bytes();
 
-/// The most that this process has had in memory so far, mapped weights included.
-std::int64_t peak_memory_bytes();
+/// What this process has in memory now, mapped weights that were read included.
+std::int64_t resident_memory_bytes();
 
-/// Bytes per second that the threads of `pool` read together from a buffer several times the last-level cache, the best
-/// pass of about `seconds`.
-double measure_read_bandwidth(ThreadPool& pool, double seconds = 0.05);
+/// Measures how fast the threads of a pool read memory together: from a buffer larger than the last-level cache, which
+/// it holds, so that measuring again costs no new pages.
+class ReadProbe {
+ public:
+  explicit ReadProbe(ThreadPool& pool);
 
-/// The same, remembered for a day in the cache folder (limits.json) under the processor's name and thread count.
+  /// Bytes per second of the best pass within about `seconds`; 0 where there was no memory for the buffer.
+  double measure(double seconds = 0.05) const;
+
+ private:
+  struct Free {
+    void operator()(std::uint64_t* memory) const;
+  };
+  ThreadPool& pool_;
+  std::size_t pieces_ = 0;
+  std::unique_ptr<std::uint64_t[], Free> memory_;
+};
+
+/// What a ReadProbe measures, remembered for a day in the cache folder (limits.json) under the processor's name and
+/// thread count.
 double read_bandwidth(ThreadPool& pool);
 
 }  // namespace junto

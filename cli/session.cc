@@ -1,0 +1,204 @@
+#include "cli/session.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
+#include <utility>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "cli/fetch.h"
+#include "cli/machine.h"
+#include "format/tokenizer/unicode.h"
+#include "model/kv_cache.h"
+
+namespace junto {
+namespace {
+
+constexpr std::size_t kMaxTextBytes = std::size_t{1} << 30;
+
+/// `smollm2` stands for the fetched file of that name where no file has it.
+std::string model_path(const std::string& path) {
+  if (std::filesystem::exists(path)) return path;
+  for (const FetchableModel& model : fetchable_models()) {
+    if (model.name != path) continue;
+    const std::string cached = cached_path(model, cache_directory());
+    if (std::filesystem::exists(cached)) return cached;
+    fail(path, "not fetched yet; junto fetch " + path + " does");
+  }
+  return path;
+}
+
+std::string read_standard_input() {
+  std::string text;
+  char buffer[1 << 16];
+  for (std::size_t got = 0; (got = std::fread(buffer, 1, sizeof buffer, stdin)) > 0;) {
+    text.append(buffer, got);
+    if (text.size() > kMaxTextBytes) fail("standard input", "has more than 1 GiB");
+  }
+  if (std::ferror(stdin) != 0) fail("standard input", "cannot be read");
+  return text;
+}
+
+}  // namespace
+
+Argument model_argument(std::string& path) {
+  return {.name = "MODEL",
+          .target = &path,
+          .value = "MODEL",
+          .help = "GGUF file, Hugging Face directory, or the name of a fetched model",
+          .required = true};
+}
+
+Argument threads_argument(int& threads) {
+  return {.name = "--threads",
+          .target = &threads,
+          .value = "N",
+          .help = "Threads; 0 takes the cores that the process may use",
+          .low = 0,
+          .high = 1024};
+}
+
+Argument context_argument(std::optional<int>& context) {
+  return {.name = "--context",
+          .target = &context,
+          .value = "N",
+          .help = "Tokens of prompt and answer; the default is the model's own context or what memory allows",
+          .low = 1};
+}
+
+Argument json_argument(bool& json) {
+  return {.name = "--json", .target = &json, .help = "Print JSON"};
+}
+
+std::vector<Argument> model_arguments(ModelOptions& options) {
+  return {
+      model_argument(options.path),
+      {.name = "--policy",
+       .target = &options.policy,
+       .value = "POLICY",
+       .help = "Routing: JSON, @file, or top_k=2,renormalise=true;4-7:top_k=1;8:mask=!3,!5"},
+      threads_argument(options.threads),
+      {.name = "--chunk",
+       .target = &options.chunk,
+       .value = "N",
+       .help = "Prompt tokens a call: 0 takes all at once, 1 goes token by token (default 512)",
+       .low = 0},
+      {.name = "--kv",
+       .target = &options.kv,
+       .help = "Type of the KV cache (default f16)",
+       .choices = {"f32", "f16", "q8_0"}},
+      {.name = "--activations",
+       .target = &options.activations,
+       .help = "How activations meet quantised weights (default q8); plain weights always take f32",
+       .choices = {"f32", "q8"}},
+  };
+}
+
+Checkpoint open_model_file(const std::string& path) {
+  return open_checkpoint(model_path(path));
+}
+
+Session open_session(const ModelOptions& options, std::shared_ptr<ThreadPool> pool) {
+  Session session;
+  session.checkpoint = open_model_file(options.path);
+  session.model = load_model(session.checkpoint);
+  session.policy = policy_for(*session.model, options.policy);
+  session.pool = pool ? std::move(pool) : std::make_shared<ThreadPool>(options.threads);
+  session.decoder_options.kv = parse_kv_type(options.kv);
+  session.decoder_options.activations = options.activations == "f32" ? ActivationType::kF32 : ActivationType::kQ8;
+  return session;
+}
+
+void start_decoder(Session& session, std::int64_t planned_length) {
+  session.decoder_options.planned_length = planned_length;
+  session.decoder = std::make_unique<Decoder>(session.model, *session.pool, session.decoder_options);
+}
+
+const Tokenizer& require_tokenizer(Session& session) {
+  if (!session.tokenizer) session.tokenizer = load_tokenizer(session.checkpoint);
+  if (!session.tokenizer) fail(session.checkpoint.path, "no tokenizer; give token ids with --ids");
+  return *session.tokenizer;
+}
+
+RoutingPolicy policy_for(const Model& model, std::string_view text) {
+  RoutingPolicy policy = parse_routing_policy(text, "--policy");
+  check_policy(policy, experts_of_layers(model.config), "--policy");
+  return policy;
+}
+
+Sequence new_sequence(const Session& session) {
+  Sequence sequence;
+  sequence.policy = session.policy;
+  return sequence;
+}
+
+std::string ContextLimit::describe() const {
+  const std::string text = "context " + std::to_string(tokens) + " tokens (";
+  const std::string kv = "KV cache up to " + format_quantity(static_cast<double>(kv_bytes), "B");
+  if (tokens == model_tokens) return text + "the model's own; " + kv + ")";
+  return text + "of the model's " + std::to_string(model_tokens) + "; " + kv + ")";
+}
+
+ContextLimit context_limit(const Session& session, std::optional<int> asked) {
+  ContextLimit limit;
+  limit.model_tokens = session.model->config.context_length;
+  const auto bytes_per_token =
+      static_cast<std::int64_t>(make_kv_layout(session.model->config, session.decoder_options.kv).bytes_per_position());
+  if (asked) {
+    if (*asked > limit.model_tokens) {
+      fail("--context", "is " + std::to_string(*asked) + ", expected 1.." + std::to_string(limit.model_tokens) +
+                            ", the context of " + session.checkpoint.path);
+    }
+    limit.tokens = *asked;
+  } else {
+    // Weights are mapped: their pages count as available and are needed. Where they alone exceed memory, a sixteenth of
+    // it is left for the cache.
+    const std::int64_t available = available_memory_bytes();
+    const std::int64_t left = available - static_cast<std::int64_t>(session.model->total_bytes);
+    const std::int64_t budget = std::max(left / 10 * 9, available / 16);
+    const std::int64_t fits = bytes_per_token > 0 ? budget / bytes_per_token : limit.model_tokens;
+    limit.tokens = std::clamp<std::int64_t>(fits, 1, limit.model_tokens);
+  }
+  limit.kv_bytes = limit.tokens * bytes_per_token;
+  return limit;
+}
+
+std::vector<std::int64_t> parse_numbers(std::string_view text, std::string_view name, std::string_view what,
+                                        std::int64_t limit) {
+  std::vector<std::int64_t> numbers;
+  while (true) {
+    const std::string_view part = text.substr(0, text.find(','));
+    const std::string_view word = part.substr(std::min(part.find_first_not_of(' '), part.size()));
+    const std::string entry = "entry " + std::to_string(numbers.size()) + " is ";
+    std::int64_t number = -1;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+    if (error != std::errc() || end != word.data() + word.size()) {
+      fail(name, entry + "\"" + printable(part) + "\", expected " + std::string(what) + " as in 1,2,3");
+    }
+    if (number < 0 || number >= limit)
+      fail(name, entry + std::to_string(number) + ", expected 0.." + std::to_string(limit - 1));
+    numbers.push_back(number);
+    if (part.size() == text.size()) return numbers;
+    text.remove_prefix(part.size() + 1);
+  }
+}
+
+std::vector<std::int32_t> parse_ids(std::string_view text, std::string_view name, std::int64_t vocabulary) {
+  const std::vector<std::int64_t> numbers = parse_numbers(text, name, "token ids", vocabulary);
+  return {numbers.begin(), numbers.end()};
+}
+
+std::string read_text_argument(const std::string& path) {
+  std::string text = path == "-" ? read_standard_input() : read_text_file(path, kMaxTextBytes);
+  if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);  // byte order mark
+  const std::size_t valid = text::valid_utf8_prefix(text);
+  if (valid != text.size()) {
+    fail(path == "-" ? "standard input" : path, "byte " + std::to_string(valid) + " is not UTF-8");
+  }
+  return text;
+}
+
+}  // namespace junto
