@@ -19,18 +19,6 @@ namespace {
 
 constexpr std::size_t kMaxTextBytes = std::size_t{1} << 30;
 
-/// `smollm2` stands for the fetched file of that name where no file has it.
-std::string model_path(const std::string& path) {
-  if (std::filesystem::exists(path)) return path;
-  for (const FetchableModel& model : fetchable_models()) {
-    if (model.name != path) continue;
-    const std::string cached = cached_path(model, cache_directory());
-    if (std::filesystem::exists(cached)) return cached;
-    fail(path, "not fetched yet; junto fetch " + path + " does");
-  }
-  return path;
-}
-
 std::string read_standard_input() {
   std::string text;
   char buffer[1 << 16];
@@ -95,6 +83,17 @@ std::vector<Argument> model_arguments(ModelOptions& options) {
        .help = "How activations meet quantised weights (default q8); plain weights always take f32",
        .choices = {"f32", "q8"}},
   };
+}
+
+std::string model_path(const std::string& path) {
+  if (std::filesystem::exists(path)) return path;
+  for (const FetchableModel& model : fetchable_models()) {
+    if (model.name != path) continue;
+    const std::string cached = cached_path(model, cache_directory());
+    if (std::filesystem::exists(cached)) return cached;
+    fail(path, "not fetched yet; junto fetch " + path + " does");
+  }
+  return path;
 }
 
 Checkpoint open_model_file(const std::string& path) {

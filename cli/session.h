@@ -50,6 +50,9 @@ struct Session {
   RoutingPolicy policy;                // checked against the model
 };
 
+/// `path`, or the fetched file where it is the name of one ("smollm2") and no file has that name.
+std::string model_path(const std::string& path);
+
 /// A file, a directory, or the name of a fetched model. Throws Error as open_checkpoint() does.
 Checkpoint open_model_file(const std::string& path);
 

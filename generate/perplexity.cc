@@ -11,11 +11,19 @@
 namespace junto {
 namespace {
 
-double log_sum_exp(std::span<const float> logits) {
+/// The parts of a softmax's norm, apart: their sum would lose the small one beside large logits.
+struct Norm {
+  double highest = 0;  // logit
+  double log_sum = 0;  // of exp(logit - highest)
+
+  double log_probability(float logit) const { return (logit - highest) - log_sum; }
+};
+
+Norm norm_of(std::span<const float> logits) {
   const double highest = *std::ranges::max_element(logits);
   double sum = 0;
   for (const float x : logits) sum += std::exp(x - highest);
-  return highest + std::log(sum);
+  return {highest, std::log(sum)};
 }
 
 /// What one scored position gives.
@@ -77,15 +85,15 @@ Divergence divergence_of(const std::vector<Scored>& scores) {
 }  // namespace
 
 double negative_log_likelihood(std::span<const float> logits, std::int32_t token) {
-  return log_sum_exp(logits) - logits[static_cast<std::size_t>(token)];
+  return -norm_of(logits).log_probability(logits[static_cast<std::size_t>(token)]);
 }
 
 double kl_divergence(std::span<const float> p_logits, std::span<const float> q_logits) {
-  const double p_norm = log_sum_exp(p_logits), q_norm = log_sum_exp(q_logits);
+  const Norm p_norm = norm_of(p_logits), q_norm = norm_of(q_logits);
   double sum = 0;
   for (std::size_t i = 0; i < p_logits.size(); ++i) {
-    const double log_p = p_logits[i] - p_norm;
-    sum += std::exp(log_p) * (log_p - (q_logits[i] - q_norm));
+    const double log_p = p_norm.log_probability(p_logits[i]);
+    sum += std::exp(log_p) * (log_p - q_norm.log_probability(q_logits[i]));
   }
   return std::max(0.0, sum);  // rounding may take equal rows below zero
 }
