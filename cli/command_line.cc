@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "cli/version.h"
+#include "kernels/choose.h"
 
 namespace junto {
 namespace {
@@ -121,10 +122,21 @@ int print(const std::string& text) {
   return 0;
 }
 
+// Also for bug reports and scripts/test: which instruction sets this CPU has, the one in use marked.
+std::string version_text() {
+  std::string text = std::string("junto ") + kVersion + "\ninstruction sets:";
+  for (const Isa isa : available_isas()) {
+    text += ' ';
+    text += isa_name(isa);
+    if (isa == chosen_isa()) text += " (in use)";
+  }
+  return text + "\n";
+}
+
 int run_verb(std::span<const Command> commands, std::span<const std::string> arguments) {
   if (arguments.empty()) fail("", "expected a verb, such as run or chat; see junto --help");
   const std::string& first = arguments[0];
-  if (first == "--version" || first == "-V") return print(std::string("junto ") + kVersion + "\n");
+  if (first == "--version" || first == "-V") return print(version_text());
   if (first == "--help" || first == "-h" || first == "help") {
     if (arguments.size() < 2) return print(help_text(commands));
     return print(help_text(find_command(commands, arguments[1])));

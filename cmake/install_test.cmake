@@ -1,5 +1,5 @@
 # Installs into an empty folder, and builds and runs a program there that knows nothing of the source tree. Run by
-# ctest: cmake -DBUILD=<build tree> -DSCRATCH=<folder> -P install_test.cmake
+# ctest: cmake -DBUILD=<build tree> -DSCRATCH=<folder> -DVERSION=<ours> -P install_test.cmake
 cmake_minimum_required(VERSION 3.25)
 
 function(run)
@@ -22,4 +22,7 @@ run(${SCRATCH}/build/consumer)
 if(NOT output STREQUAL "junto\n")
   message(FATAL_ERROR "the consumer printed '${output}', expected 'junto'")
 endif()
-run(${SCRATCH}/prefix/bin/junto --help)
+run(${SCRATCH}/prefix/bin/junto --version)
+if(NOT output MATCHES "^junto ${VERSION}\n.*\\(in use\\)")
+  message(FATAL_ERROR "the installed junto --version printed '${output}', expected ${VERSION} and an instruction set")
+endif()

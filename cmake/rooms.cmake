@@ -1,8 +1,11 @@
 # The rooms, ground floor first. A room includes only rooms before it; a test walks the includes and checks it.
 set(JUNTO_ROOMS base tensor kernels format moe model compress analyze generate)
 
-# Rooms whose tests run threads: what ThreadSanitizer is spent on.
+# Rooms whose tests run threads: what ThreadSanitizer is spent on (label `threads`).
 set(JUNTO_THREADED_ROOMS base kernels moe model generate)
+
+# Rooms whose tests depend on the instruction set: they run on every one that the CPU has (label `computes`).
+set(JUNTO_COMPUTING_ROOMS kernels moe model)
 
 # Flags of every target. FMA is explicit everywhere: contraction would make a row's bits depend on the compiler's mood.
 function(junto_options target)
@@ -61,8 +64,11 @@ function(junto_tests room)
   junto_options(${room}_test)
   add_test(NAME ${room} COMMAND ${room}_test)
   set_tests_properties(${room} PROPERTIES TIMEOUT 900)
+  if(room IN_LIST JUNTO_COMPUTING_ROOMS)
+    set_property(TEST ${room} APPEND PROPERTY LABELS computes)
+  endif()
   if(room IN_LIST JUNTO_THREADED_ROOMS)
-    set_tests_properties(${room} PROPERTIES LABELS threads)
+    set_property(TEST ${room} APPEND PROPERTY LABELS threads)
     add_dependencies(threaded_tests ${room}_test)
   endif()
 endfunction()
