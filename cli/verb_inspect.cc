@@ -5,12 +5,14 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/model_report.h"
 #include "cli/session.h"
 #include "cli/table.h"
 #include "cli/verify_tensors.h"
+#include "format/model_chat.h"
 
 namespace junto {
 namespace {
@@ -84,6 +86,16 @@ void print_report(const ModelReport& report, const Json& extras) {
   }
 }
 
+/// One that does not parse is one too, of which the user is told.
+bool has_chat_template(const Checkpoint& checkpoint) {
+  try {
+    return load_model_chat(checkpoint).has_value();
+  } catch (const Error& error) {
+    warn(error.what());
+    return true;
+  }
+}
+
 /// "tokenizer" and "chat_template".
 Json describe_text(const Checkpoint& checkpoint) {
   Json tokenizer;
@@ -93,7 +105,7 @@ Json describe_text(const Checkpoint& checkpoint) {
     if (loaded->eos_id()) tokenizer["eos"] = *loaded->eos_id();
     tokenizer["end_of_generation"] = end_of_generation(checkpoint, &*loaded);
   }
-  return {{"tokenizer", tokenizer}, {"chat_template", chat_template_text(checkpoint).has_value()}};
+  return {{"tokenizer", tokenizer}, {"chat_template", has_chat_template(checkpoint)}};
 }
 
 Json tensor_list(const Checkpoint& checkpoint) {

@@ -26,22 +26,6 @@ void add_ids(const Json& config, std::set<std::int32_t>& ids) {
   }
 }
 
-/// "chat_template": the text, or [{"name": "default", "template": "..."}, ...].
-std::optional<std::string> template_of(const Json& config) {
-  if (!config.is_object() || !config.contains("chat_template")) return std::nullopt;
-  const Json& value = config["chat_template"];
-  if (value.is_string()) return value.get<std::string>();
-  if (!value.is_array()) return std::nullopt;
-  std::optional<std::string> first;
-  for (const Json& one : value) {
-    if (!one.is_object() || !one.contains("template") || !one["template"].is_string()) continue;
-    const std::string text = one["template"].get<std::string>();
-    if (one.contains("name") && one["name"] == "default") return text;
-    if (!first) first = text;
-  }
-  return first;
-}
-
 }  // namespace
 
 std::optional<Tokenizer> load_tokenizer(const Checkpoint& checkpoint) {
@@ -63,12 +47,6 @@ std::string tokenizer_kind(const Checkpoint& checkpoint) {
   // Older files leave the type out; BPE ones have merges.
   if (model.is_object() && model.contains("type") && model["type"].is_string()) return model["type"].get<std::string>();
   return model.is_object() && model.contains("merges") ? "BPE" : "unknown";
-}
-
-std::optional<std::string> chat_template_text(const Checkpoint& checkpoint) {
-  if (is_gguf(checkpoint)) return checkpoint.metadata.string("tokenizer.chat_template");
-  if (!checkpoint.chat_template_file.empty()) return checkpoint.chat_template_file;
-  return template_of(checkpoint.tokenizer_config);
 }
 
 std::vector<std::int32_t> end_of_generation(const Checkpoint& checkpoint, const Tokenizer* tokenizer) {

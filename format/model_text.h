@@ -1,4 +1,4 @@
-// What a checkpoint says about text: its tokenizer, the text of its chat template, the tokens that end an answer.
+// What a checkpoint says about text: its tokenizer and the tokens that end an answer.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,6 @@ std::optional<Tokenizer> load_tokenizer(const Checkpoint& checkpoint);
 
 /// "gpt2", "llama" (GGUF), "BPE" (tokenizer.json); empty where there is no tokenizer.
 std::string tokenizer_kind(const Checkpoint& checkpoint);
-
-/// The text of the chat template: chat_template.jinja, else the one (of several, "default") of tokenizer_config.json,
-/// or tokenizer.chat_template of a GGUF file. Empty where there is none.
-std::optional<std::string> chat_template_text(const Checkpoint& checkpoint);
 
 /// Ids that end an answer, ascending: those of the tokenizer, and eos_token_id of generation_config.json and
 /// config.json.
