@@ -30,7 +30,8 @@ void run_one(Pass& pass, const ExpertWeights& expert, MatrixView<float> out) {
 
 void observe_gated_hidden(const Pass& pass, std::size_t block) {
   if (!pass.hooks || !pass.hooks->observes(Point::kGatedHidden)) return;
-  for (const ExpertScratch::Job& job : pass.w.experts.jobs) {
+  for (const ExpertScratch::Job& job : pass.w.experts.active_jobs()) {
+    if (!has_weights(job.expert->kind)) continue;
     const ExpertScratch::Hidden& hidden = pass.w.experts.hidden[job.hidden];
     Observation seen;
     seen.point = Point::kGatedHidden;
@@ -38,9 +39,7 @@ void observe_gated_hidden(const Pass& pass, std::size_t block) {
     seen.values = hidden.hidden.view().slice_rows(job.first_row, static_cast<std::int64_t>(job.slots.size()));
     seen.plan = &pass.w.plan;
     seen.groups = &pass.w.groups;
-    for (const std::int32_t e : pass.w.groups.active) {
-      if (pass.w.groups.slots_of(e).data() == job.slots.data()) seen.expert = e;
-    }
+    seen.expert = job.id;
     pass.hooks->observe(seen);
   }
 }
@@ -58,8 +57,8 @@ void run_routed(Pass& pass, std::size_t block, MatrixView<float> out) {
   pass.model.experts->count(static_cast<int>(block), use);
   observe_gated_hidden(pass, block);
   observe(pass, Point::kExpertOutput, block, w.slot_output.view());
-  if (moe.router.weight_on == WeightOn::kInput) std::fill(w.plan.weight.begin(), w.plan.weight.end(), 1.0f);
-  for_each_row(pass, [&](std::int64_t r) { combine(w.plan, w.slot_output.view(), r, r + 1, out); });
+  for_each_row(pass,
+               [&](std::int64_t r) { combine(w.plan, w.slot_output.view(), r, r + 1, out, moe.router.weight_on); });
   if (!weights.moe_bias.empty()) {
     for_each_row(pass, [&](std::int64_t r) {
       for (std::int64_t d = 0; d < out.cols; ++d) out.at(r, d) += weights.moe_bias[d];

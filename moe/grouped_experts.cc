@@ -62,6 +62,7 @@ ExpertUse plan_jobs(std::span<const ExpertWeights* const> experts, const Call& c
   for (const std::int32_t e : call.groups.active) {
     if (scratch.job_count == scratch.jobs.size()) scratch.jobs.emplace_back();
     Job& job = scratch.jobs[scratch.job_count++];
+    job.id = e;
     job.expert = experts[e];
     job.slots = call.groups.slots_of(e);
     job.units = call.groups.units_of(e);
@@ -222,7 +223,7 @@ void run_first(const Call& call) {
       continue;
     }
     std::int64_t block = matmul_block_rows(expert.up.weights);
-    if (expert.activation.gated) block = std::lcm(block, matmul_block_rows(expert.gate.weights));
+    if (expert.activation.gated) block = std::min(block, matmul_block_rows(expert.gate.weights));
     add_tasks(j, rows, expert.width(), block, kRowsPerTask, scratch.tasks);
   }
   run_tasks(call, run_first_task);

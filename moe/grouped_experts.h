@@ -29,6 +29,7 @@ struct ExpertScratch {
   };
   /// One expert of this call and its group of rows.
   struct Job {
+    std::int32_t id = 0;
     const ExpertWeights* expert = nullptr;
     std::span<const std::int32_t> slots, units;
     std::int64_t first_place = 0;  // where the group begins in the groups
@@ -42,7 +43,7 @@ struct ExpertScratch {
     std::int64_t row_begin = 0, row_end = 0;
     std::int64_t begin = 0, end = 0;
   };
-  std::vector<Job> jobs;  // the first job_count are of this call
+  std::vector<Job> jobs;  // the first job_count are of this call: see active_jobs()
   std::size_t job_count = 0;
   std::vector<Hidden> hidden;  // the first hidden_count are of this call
   std::size_t hidden_count = 0;
@@ -50,6 +51,9 @@ struct ExpertScratch {
   std::vector<std::int32_t> row_ids;  // 0, 1, 2...
   Matrix<float> weighted;             // [places, D]: weight * input, WeightOn::kInput
   ActivationRows weighted_inputs;     // shows it
+
+  /// The experts of the last call in ascending order, free ones included (those have no Hidden).
+  std::span<const Job> active_jobs() const { return std::span(jobs).first(job_count); }
 };
 
 /// slot_output[s, :] = expert of slot s applied to x[unit of s], for all slots of `groups` (rank-local slots where the

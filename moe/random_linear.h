@@ -1,9 +1,12 @@
 // Random layers for the tests of this room.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <memory>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "moe/linear.h"
@@ -18,6 +21,13 @@ inline std::vector<float> random_values(std::int64_t count, std::mt19937& random
   return values;
 }
 
+/// The same bits, which equal numbers need not have (0 and -0) and NaN does have.
+inline bool same_bits(std::span<const float> a, std::span<const float> b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](float x, float y) {
+    return std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(y);
+  });
+}
+
 /// [n, k] weights stored as `type`.
 inline Linear random_linear(DType type, std::int64_t n, std::int64_t k, std::mt19937& random) {
   auto bytes = std::make_shared<std::vector<std::byte>>(bytes_of(type, n * k));
@@ -30,8 +40,7 @@ inline Linear random_linear(DType type, std::int64_t n, std::int64_t k, std::mt1
 inline std::vector<float> decoded(const WeightMatrix& weights) {
   std::vector<float> values(weights.rows * weights.cols);
   for (std::int64_t row = 0; row < weights.rows; ++row) {
-    decode_values(weights.type, weights.data + row * weights.row_bytes,
-                  std::span(values).subspan(row * weights.cols, weights.cols));
+    decode_row(weights, row, std::span(values).subspan(row * weights.cols, weights.cols));
   }
   return values;
 }

@@ -136,7 +136,12 @@ void route_unit(const RouterSpec& spec, const LayerPolicy& policy, std::span<flo
                 std::span<const float> selection_bias, RouteScratch& scratch, RoutePlan& plan,
                 std::span<float> scores_out) {
   if (policy.empty()) return route_edited(spec, {}, logits, selection_bias, scratch, plan, scores_out);
-  route_unit(compile_router(spec, policy), logits, selection_bias, scratch, plan, scores_out);
+  if (!(scratch.compiled_policy == policy) || !(scratch.compiled_spec == spec)) {
+    scratch.compiled = compile_router(spec, policy);
+    scratch.compiled_spec = spec;
+    scratch.compiled_policy = policy;
+  }
+  route_unit(scratch.compiled, logits, selection_bias, scratch, plan, scores_out);
 }
 
 void route(const RouterSpec& spec, const LayerPolicy& policy, MatrixView<float> logits,

@@ -36,6 +36,10 @@ struct RouteScratch {
   std::vector<float> weights;        // [chosen]
   Chosen chosen;
   SelectScratch select;
+  // The last spec and policy that route_unit() compiled for itself.
+  RouterSpec compiled_spec;
+  LayerPolicy compiled_policy;
+  CompiledRouter compiled;
 };
 
 /// Appends the slots of one unit to `plan`: by final weight descending, then id ascending. `logits` [E] are edited in
@@ -45,7 +49,7 @@ struct RouteScratch {
 void route_unit(const CompiledRouter& router, std::span<float> logits, std::span<const float> selection_bias,
                 RouteScratch& scratch, RoutePlan& plan, std::span<float> scores_out = {});
 
-/// The same, compiling a policy that is not empty for this one call.
+/// The same; a policy that is not empty is compiled, and kept in the scratch for the next unit under it.
 void route_unit(const RouterSpec& spec, const LayerPolicy& policy, std::span<float> logits,
                 std::span<const float> selection_bias, RouteScratch& scratch, RoutePlan& plan,
                 std::span<float> scores_out = {});

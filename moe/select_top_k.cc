@@ -14,9 +14,11 @@ void largest_by_sorting(std::span<const float> values, int k, Chosen& chosen) {
     if (values[e] > kNone) chosen.push_back(static_cast<std::int32_t>(e));
   }
   const std::size_t count = std::min<std::size_t>(k, chosen.size());
-  std::partial_sort(chosen.begin(), chosen.begin() + count, chosen.end(), [&](std::int32_t a, std::int32_t b) {
+  const auto better = [&](std::int32_t a, std::int32_t b) {
     return values[a] != values[b] ? values[a] > values[b] : a < b;
-  });
+  };
+  if (count < chosen.size()) std::nth_element(chosen.begin(), chosen.begin() + count, chosen.end(), better);
+  std::sort(chosen.begin(), chosen.begin() + count, better);
   chosen.resize(count);
 }
 

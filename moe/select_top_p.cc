@@ -25,13 +25,17 @@ void select(const TopP& rule, const UnitScores& unit, SelectScratch& scratch, Ch
   const int experts = static_cast<int>(unit.scores.size());
   if (experts == 0) return chosen.clear();
   const std::span<const float> mass = shares(unit, scratch.values);
-  largest_k(unit.biased_scores, rule.max_k > 0 ? rule.max_k : experts, chosen);
-  float reached = 0.0f;
-  for (std::size_t count = 0; count < chosen.size(); ++count) {
-    reached += mass[chosen[count]];
-    if (reached < rule.p) continue;
-    chosen.resize(rule.inclusive || reached == rule.p ? count + 1 : std::max<std::size_t>(count, 1));
-    return;
+  const int most = rule.max_k > 0 ? std::min(rule.max_k, experts) : experts;
+  // Few experts hold most of the mass: the rest is put in order only where p asks for it.
+  for (int k = std::min(16, most);; k = std::min(4 * k, most)) {
+    largest_k(unit.biased_scores, k, chosen);
+    float reached = 0.0f;
+    for (std::size_t count = 0; count < chosen.size(); ++count) {
+      reached += mass[chosen[count]];
+      if (reached < rule.p) continue;
+      return chosen.resize(rule.inclusive || reached == rule.p ? count + 1 : std::max<std::size_t>(count, 1));
+    }
+    if (k == most) return;
   }
 }
 
