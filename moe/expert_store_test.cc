@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "moe/grouped_experts.h"
-#include "moe/random_linear.h"
+#include "moe/test_random_linear.h"
 
 namespace junto {
 namespace {

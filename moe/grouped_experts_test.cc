@@ -7,8 +7,8 @@
 
 #include "format/safetensors.h"
 #include "kernels/interleave.h"
-#include "moe/random_linear.h"
 #include "moe/route.h"
+#include "moe/test_random_linear.h"
 
 namespace junto {
 namespace {

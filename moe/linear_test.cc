@@ -6,7 +6,7 @@
 #include <random>
 
 #include "base/error.h"
-#include "moe/random_linear.h"
+#include "moe/test_random_linear.h"
 
 namespace junto {
 namespace {

@@ -5,7 +5,7 @@
 #include <limits>
 #include <random>
 
-#include "moe/route_reference.h"
+#include "moe/test_route_reference.h"
 
 namespace junto {
 namespace {

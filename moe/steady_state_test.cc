@@ -7,8 +7,8 @@
 #include <random>
 
 #include "moe/grouped_experts.h"
-#include "moe/random_linear.h"
 #include "moe/route.h"
+#include "moe/test_random_linear.h"
 
 namespace {
 
