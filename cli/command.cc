@@ -12,7 +12,9 @@ namespace {
 
 std::string plain_number(double value) {
   char text[32];
-  const auto end = std::to_chars(text, text + sizeof text, value).ptr;
+  const bool whole = std::abs(value) < 1e15 && value == std::round(value);
+  const auto end = whole ? std::to_chars(text, text + sizeof text, static_cast<std::int64_t>(value)).ptr
+                         : std::to_chars(text, text + sizeof text, value).ptr;
   return std::string(text, end);
 }
 

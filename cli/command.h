@@ -14,9 +14,9 @@ namespace junto {
 
 /// Where an argument's value goes. Optionals stay empty, and vectors too, where the argument is not given; a vector
 /// takes one element each time that it is.
-using ArgumentTarget =
-    std::variant<bool*, int*, std::int64_t*, std::uint64_t*, std::string*, std::optional<int>*, std::optional<float>*,
-                 std::optional<std::uint64_t>*, std::optional<std::string>*, std::vector<std::string>*>;
+using ArgumentTarget = std::variant<bool*, int*, std::int64_t*, std::uint64_t*, std::string*, std::optional<int>*,
+                                    std::optional<std::int64_t>*, std::optional<float>*, std::optional<std::uint64_t>*,
+                                    std::optional<std::string>*, std::vector<std::string>*>;
 
 struct Argument {
   std::string name;  // "MODEL" (by position), "--temp", or "-n,--max-tokens"

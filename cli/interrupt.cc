@@ -6,19 +6,19 @@
 namespace junto {
 namespace {
 
-volatile sig_atomic_t pending = 0;
+std::atomic<bool> pending = false;
+static_assert(std::atomic<bool>::is_always_lock_free);  // so that a signal handler may set it
 struct sigaction former;
 
 void on_interrupt(int) {
   // Nobody took the first one: the program hangs, and the user wants out.
-  if (pending != 0) _exit(130);
-  pending = 1;
+  if (pending.exchange(true)) _exit(130);
 }
 
 }  // namespace
 
 InterruptGuard::InterruptGuard() {
-  pending = 0;
+  pending = false;
   struct sigaction action {};
   action.sa_handler = on_interrupt;
   sigemptyset(&action.sa_mask);
@@ -30,14 +30,12 @@ InterruptGuard::~InterruptGuard() {
   sigaction(SIGINT, &former, nullptr);
 }
 
-bool interrupted() {
-  return pending != 0;
+const std::atomic<bool>& interrupt_flag() {
+  return pending;
 }
 
 bool take_interrupt() {
-  const bool was = pending != 0;
-  pending = 0;
-  return was;
+  return pending.exchange(false);
 }
 
 }  // namespace junto

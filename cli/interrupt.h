@@ -1,6 +1,8 @@
 // Ctrl-C: ends the answer, not the program.
 #pragma once
 
+#include <atomic>
+
 namespace junto {
 
 /// While one lives, SIGINT sets a flag; a second SIGINT before the flag is taken ends the program as usual.
@@ -13,9 +15,9 @@ class InterruptGuard {
 };
 
 /// Whether Ctrl-C came since the last take_interrupt().
-bool interrupted();
+const std::atomic<bool>& interrupt_flag();
 
-/// Returns interrupted() and clears it.
+/// Returns the flag and clears it.
 bool take_interrupt();
 
 }  // namespace junto

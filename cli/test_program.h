@@ -48,11 +48,19 @@ inline std::string contents(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+/// A cache for all runs of a test program: the machine's limits are measured once.
+inline const std::string& test_cache() {
+  static const Scratch scratch;
+  static const std::string path = scratch.path("cache");
+  return path;
+}
+
 /// Runs `junto arguments...` with `input` on its standard input, no terminal, and a cache of its own.
 inline Ran run_junto(const std::vector<std::string>& arguments, const std::string& input = "") {
   const Scratch scratch;
   scratch.put("in", input);
   const std::string in = scratch.path("in"), out = scratch.path("out"), err = scratch.path("err");
+  const std::string& cache = test_cache();
   const pid_t child = fork();
   if (child == 0) {
     const int files[] = {open(in.c_str(), O_RDONLY), open(out.c_str(), O_CREAT | O_WRONLY, 0600),
@@ -60,7 +68,7 @@ inline Ran run_junto(const std::vector<std::string>& arguments, const std::strin
     for (int fd = 0; fd < 3; ++fd) {
       if (dup2(files[fd], fd) < 0) _exit(126);
     }
-    if (std::getenv("JUNTO_CACHE") == nullptr) setenv("JUNTO_CACHE", scratch.path("cache").c_str(), 1);
+    setenv("JUNTO_CACHE", cache.c_str(), 1);
     std::vector<char*> argv = {const_cast<char*>(JUNTO_BINARY)};
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);

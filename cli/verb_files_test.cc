@@ -92,8 +92,8 @@ TEST(Program, SaysItsVersionAndHelps) {
   EXPECT_TRUE(run_junto({"--version"}).out.starts_with("junto "));
   const Ran help = run_junto({"--help"});
   EXPECT_EQ(help.status, 0);
-  for (const char* verb : {"logits", "tokenize", "template", "perplexity", "inspect", "convert", "quantize", "synth",
-                           "bench", "fetch", "completion"}) {
+  for (const char* verb : {"run", "chat", "logits", "tokenize", "template", "perplexity", "inspect", "convert",
+                           "quantize", "synth", "bench", "fetch", "completion"}) {
     EXPECT_NE(help.out.find(std::string("\n  ") + verb + " "), std::string::npos) << verb;
     const Ran own = run_junto({verb, "--help"});
     EXPECT_EQ(own.status, 0) << verb;

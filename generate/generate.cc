@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "base/error.h"
 #include "generate/text_stream.h"
@@ -17,10 +18,26 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// Feeds `ids` in one call. Logits of the last of them, where they are wanted: between the parts of a prompt nobody
+// reads them, and with parts of one token they would be most of the work.
+std::span<const float> feed_part(Decoder& decoder, Sequence& sequence, std::span<const std::int32_t> ids, bool logits,
+                                 const Hooks* hooks) {
+  std::vector<Row> rows(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) rows[i].token = ids[i];
+  rows.back().logits = logits;
+  Sequence* const sequences[] = {&sequence};
+  Batch batch;
+  batch.sequences = sequences;
+  batch.rows = rows;
+  batch.hooks = hooks;
+  const Outputs outputs = decoder.forward(batch);
+  return logits ? outputs.logits.row(0) : std::span<const float>();
+}
+
 // One answer in the making.
 class Answer {
  public:
-  Answer(Decoder& decoder, const Tokenizer& tokenizer, Sequence& sequence, const GenerateOptions& options)
+  Answer(Decoder& decoder, const Tokenizer* tokenizer, Sequence& sequence, const GenerateOptions& options)
       : decoder_(decoder), tokenizer_(tokenizer), sequence_(sequence), options_(options), stream_(options.stop) {
     const auto saved = sequence.states.find(kSamplerState);
     random_ = saved == sequence.states.end() ? Random(options.seed) : restore_random(saved->second);
@@ -29,30 +46,44 @@ class Answer {
   }
 
   Generated run(std::span<const std::int32_t> prompt) {
-    check_fits(prompt);
+    const std::string& where = decoder_.model().path;
+    if (prompt.empty()) fail(where, "prompt has no tokens");
+    check_prompt_fits(sequence_.length() + static_cast<std::int64_t>(prompt.size()), context_, where);
     check_sampler(options_.sampler, decoder_.model().config.vocab_size);
+
     const Clock::time_point start = Clock::now();
-    std::span<const float> logits = decoder_.feed(sequence_, prompt, options_.chunk, options_.hooks);
-    out_.prompt_tokens = static_cast<std::int64_t>(prompt.size());
-    out_.prefill_seconds = seconds_since(start);
+    const DecoderCounters before = decoder_.counters();
+    std::span<const float> logits = feed(prompt);
     const Clock::time_point decode_start = Clock::now();
-    while (next(logits)) {
-      logits = decoder_.feed(sequence_, {&out_.ids.back(), 1}, 1, options_.hooks);
-      ++out_.decoded;
-    }
+    const DecoderCounters prefilled = decoder_.counters();
+    out_.prefill_seconds = seconds_since(start);
+    while (next(logits)) logits = feed_part(decoder_, sequence_, {&out_.ids.back(), 1}, true, options_.hooks);
     out_.decode_seconds = seconds_since(decode_start);
+    out_.prefill = prefilled - before;
+    out_.decode = decoder_.counters() - prefilled;
     show(stream_.finish());
     sequence_.states[kSamplerState] = save_random(random_);
     return std::move(out_);
   }
 
  private:
-  void check_fits(std::span<const std::int32_t> prompt) const {
-    if (prompt.empty()) fail("generate", "the prompt has no tokens");
-    const std::int64_t needed = sequence_.length() + static_cast<std::int64_t>(prompt.size());
-    if (needed > context_) {
-      fail("prompt", "has " + std::to_string(needed) + " tokens, the context holds " + std::to_string(context_));
+  bool interrupted() const { return options_.interrupted != nullptr && options_.interrupted->load(); }
+
+  // Logits of the prompt's last token; none where the user did not wait for them.
+  std::span<const float> feed(std::span<const std::int32_t> prompt) {
+    const std::size_t step = options_.chunk > 0 ? static_cast<std::size_t>(options_.chunk) : prompt.size();
+    std::span<const float> logits;
+    for (std::size_t first = 0; first < prompt.size() && !interrupted(); first += step) {
+      const auto part = prompt.subspan(first, std::min(step, prompt.size() - first));
+      logits = feed_part(decoder_, sequence_, part, first + part.size() == prompt.size(), options_.hooks);
+      out_.prompt_tokens += static_cast<std::int64_t>(part.size());
     }
+    return interrupted() ? std::span<const float>() : logits;
+  }
+
+  void check_finite(std::span<const float> logits) const {
+    if (std::ranges::all_of(logits, [](float x) { return std::isfinite(x); })) return;
+    fail(decoder_.model().path, "logits are not finite at position " + std::to_string(sequence_.length() - 1));
   }
 
   void show(const std::string& text) {
@@ -65,24 +96,26 @@ class Answer {
     return false;
   }
 
+  bool enough() const { return static_cast<std::int64_t>(out_.ids.size()) == options_.max_tokens; }
+
   /// Draws a token; true where it is to be fed back.
   bool next(std::span<const float> logits) {
-    if (static_cast<int>(out_.ids.size()) >= options_.max_tokens) return end(Ending::kMaxTokens);
-    if (options_.interrupted && options_.interrupted->load()) return end(Ending::kInterrupted);
+    if (interrupted()) return end(Ending::kInterrupted);
+    if (enough()) return end(Ending::kMaxTokens);
+    check_finite(logits);
     const std::int32_t token = sample(logits, options_.sampler, sequence_.tokens, random_, scratch_);
     out_.ids.push_back(token);
-    if (options_.on_token) options_.on_token(token);
-    const bool ends = tokenizer_.is_end_of_generation(token);
+    const bool ends = std::ranges::binary_search(options_.end_ids, token);
     if (ends && !options_.ignore_eos) return end(Ending::kEndOfGeneration);
-    if (!tokenizer_.is_special(token)) show(stream_.push(tokenizer_.token_bytes(token)));
+    if (tokenizer_ != nullptr && !tokenizer_->is_special(token)) show(stream_.push(tokenizer_->token_bytes(token)));
     if (stream_.stopped()) return end(Ending::kStopText);
-    if (static_cast<int>(out_.ids.size()) >= options_.max_tokens) return end(Ending::kMaxTokens);
+    if (enough()) return end(Ending::kMaxTokens);
     if (sequence_.length() >= context_) return end(Ending::kContextFull);
     return true;
   }
 
   Decoder& decoder_;
-  const Tokenizer& tokenizer_;
+  const Tokenizer* tokenizer_;
   Sequence& sequence_;
   const GenerateOptions& options_;
   TextStream stream_;
@@ -94,9 +127,45 @@ class Answer {
 
 }  // namespace
 
-Generated generate(Decoder& decoder, const Tokenizer& tokenizer, Sequence& sequence,
+double Generated::prefill_tokens_per_second() const {
+  return prefill_seconds > 0 ? static_cast<double>(prompt_tokens) / prefill_seconds : 0;
+}
+
+double Generated::decode_tokens_per_second() const {
+  return decode_seconds > 0 ? static_cast<double>(decode.calls) / decode_seconds : 0;
+}
+
+void check_prompt_fits(std::int64_t tokens, std::int64_t context, std::string_view where) {
+  if (tokens <= context) return;
+  fail(where, "prompt has " + std::to_string(tokens) + " tokens, context is " + std::to_string(context));
+}
+
+Generated generate(Decoder& decoder, const Tokenizer* tokenizer, Sequence& sequence,
                    std::span<const std::int32_t> prompt, const GenerateOptions& options) {
   return Answer(decoder, tokenizer, sequence, options).run(prompt);
+}
+
+DecoderCounters operator+(const DecoderCounters& a, const DecoderCounters& b) {
+  DecoderCounters out = a;
+  out.rows += b.rows;
+  out.calls += b.calls;
+  out.routed_slots += b.routed_slots;
+  out.possible_slots += b.possible_slots;
+  out.routed_rows += b.routed_rows;
+  out.bytes_read += b.bytes_read;
+  out.slots_of_block.resize(std::max(a.slots_of_block.size(), b.slots_of_block.size()));
+  for (std::size_t i = 0; i < b.slots_of_block.size(); ++i) out.slots_of_block[i] += b.slots_of_block[i];
+  return out;
+}
+
+DecoderCounters operator-(const DecoderCounters& now, const DecoderCounters& before) {
+  DecoderCounters minus = before;
+  for (std::int64_t* count :
+       {&minus.rows, &minus.calls, &minus.routed_slots, &minus.possible_slots, &minus.routed_rows, &minus.bytes_read}) {
+    *count = -*count;
+  }
+  for (std::int64_t& slots : minus.slots_of_block) slots = -slots;
+  return now + minus;
 }
 
 }  // namespace junto

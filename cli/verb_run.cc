@@ -1,0 +1,181 @@
+// junto run: one prompt, one answer.
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "cli/answer_line.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/machine.h"
+#include "cli/routing_picture.h"
+#include "cli/sampling_arguments.h"
+#include "cli/session.h"
+#include "cli/terminal.h"
+#include "format/chat_prompt.h"
+#include "generate/generate.h"
+
+namespace junto {
+namespace {
+
+struct RunOptions {
+  ModelOptions model;
+  SamplingArguments sampling;
+  std::optional<std::string> prompt, ids, file, system;
+  std::optional<int> context;
+  bool raw = false;
+  bool show_routing = false;
+  bool json = false;
+};
+
+OrderedJson messages_of(const std::optional<std::string>& system, const std::string& text) {
+  OrderedJson messages = OrderedJson::array();
+  if (system) messages.push_back({{"role", "system"}, {"content", *system}});
+  messages.push_back({{"role", "user"}, {"content", text}});
+  return messages;
+}
+
+/// The tokenizer for the text of an answer to ids: what does not load is not needed.
+void load_tokenizer_if_possible(Session& session) {
+  try {
+    session.tokenizer = load_tokenizer(session.checkpoint);
+  } catch (const Error& error) {
+    warn(std::string(error.what()) + "; the answer is token ids");
+  }
+}
+
+std::vector<std::int32_t> prompt_ids(const RunOptions& options, Session& session) {
+  const int given = (options.prompt ? 1 : 0) + (options.ids ? 1 : 0) + (options.file ? 1 : 0);
+  if (given != 1) {
+    fail("", "junto run needs one of -p TEXT, --ids 1,2,3 and -f FILE; " + std::to_string(given) + " are given");
+  }
+  if (options.ids) {
+    if (options.system) fail("--system", "goes through the chat template, which --ids does not");
+    load_tokenizer_if_possible(session);
+    return parse_ids(*options.ids, "--ids", session.model->config.vocab_size);
+  }
+  const std::string text = options.prompt ? *options.prompt : read_text_argument(*options.file);
+  const Tokenizer& tokenizer = require_tokenizer(session);
+  if (!options.raw) {
+    if (const std::optional<ModelChat> chat = load_model_chat(session.checkpoint)) {
+      return encode_chat(*chat, tokenizer, messages_of(options.system, text));
+    }
+  }
+  if (options.system) {
+    fail("--system",
+         options.raw ? "goes through the chat template, which --raw does not" : "the model has no chat template");
+  }
+  return tokenizer.encode(text, true);
+}
+
+std::vector<std::string> token_labels(const Sequence& sequence, const Session& session) {
+  std::vector<std::string> labels;
+  for (const std::int32_t id : sequence.tokens) {
+    if (!session.tokenizer) {
+      labels.push_back(std::to_string(id));
+    } else if (session.tokenizer->is_special(id)) {
+      labels.emplace_back(session.tokenizer->token(id));
+    } else {
+      labels.push_back(session.tokenizer->decode({&id, 1}, false));
+    }
+  }
+  return labels;
+}
+
+Json answer_json(const std::vector<std::int32_t>& prompt, const Generated& answer, const Session& session) {
+  return {{"prompt_ids", prompt},
+          {"ids", answer.ids},
+          {"text", answer.text},
+          {"timings", timings_json(answer)},
+          {"routing", routing_json(session.model->config, answer)}};
+}
+
+void print_answer_end(const Generated& answer, const Session& session) {
+  if (!session.tokenizer) {
+    for (std::size_t i = 0; i < answer.ids.size(); ++i) std::printf("%s%d", i > 0 ? "," : "", answer.ids[i]);
+  }
+  if (!answer.text.ends_with('\n')) std::printf("\n");
+  std::fflush(stdout);
+}
+
+int run_run(const RunOptions& options) {
+  Session session = open_session(options.model);
+  const std::string& where = session.checkpoint.path;
+  const ContextLimit context = context_limit(session, options.context);
+  const std::vector<std::int32_t> prompt = prompt_ids(options, session);
+  const auto tokens = static_cast<std::int64_t>(prompt.size());
+  check_prompt_fits(tokens, context.tokens, where);
+  if (!options.context && context.tokens < context.model_tokens) warn(where + ": " + context.describe());
+  GenerateOptions generation = generate_options(options.sampling, session, context, options.model.chunk);
+  start_decoder(session,
+                generation.max_tokens < 0 ? context.tokens : std::min(context.tokens, tokens + generation.max_tokens));
+  generation.interrupted = &interrupt_flag();
+  if (!options.json) generation.on_text = print_streamed;
+  RoutingTrace trace(session.model->config);
+  const Hooks hooks = trace.hooks();
+  if (options.show_routing) generation.hooks = &hooks;
+
+  const InterruptGuard guard;
+  Sequence sequence = new_sequence(session);
+  const Generated answer =
+      generate(*session.decoder, session.tokenizer ? &*session.tokenizer : nullptr, sequence, prompt, generation);
+  if (options.json) {
+    std::printf("%s\n", answer_json(prompt, answer, session).dump().c_str());
+  } else {
+    print_answer_end(answer, session);
+  }
+  if (options.show_routing) {
+    std::FILE* out = options.json ? stderr : stdout;
+    const RoutingPicture picture{terminal_width(out), wants_colour(out)};
+    std::fputs(draw_routing(session.model->config, trace.blocks(), token_labels(sequence, session), picture).c_str(),
+               out);
+  }
+  const std::string note = ending_note(answer, context, options.sampling.max_tokens.has_value());
+  if (!note.empty()) print_note(note);
+  const std::int64_t used = sequence.length() + (answer.ids.empty() ? 0 : 1);
+  print_note(answer_line(session, answer, used, context, read_bandwidth(*session.pool)));
+  return answer.ending == Ending::kInterrupted ? 130 : 0;
+}
+
+}  // namespace
+
+Command run_command() {
+  const auto options = std::make_shared<RunOptions>();
+  Command command;
+  command.name = "run";
+  command.about = "Answer a prompt, or continue a text";
+  command.arguments = {
+      model_argument(options->model.path),
+      {.name = "-p,--prompt",
+       .target = &options->prompt,
+       .value = "TEXT",
+       .help = "The prompt: a user's turn where the model has a chat template"},
+      {.name = "--ids", .target = &options->ids, .value = "1,2,3", .help = "Token ids to continue, as they are"},
+      {.name = "-f,--file",
+       .target = &options->file,
+       .value = "FILE",
+       .help = "The prompt from a file; - is standard input"},
+      {.name = "--raw", .target = &options->raw, .help = "Continue the text plainly, without the chat template"},
+      {.name = "--system", .target = &options->system, .value = "TEXT", .help = "A system message before the prompt"}};
+  for (const auto& more : {sampling_arguments(options->sampling), model_arguments(options->model)}) {
+    for (const Argument& argument : more) {
+      if (!is_positional(argument)) command.arguments.push_back(argument);
+    }
+  }
+  command.arguments.push_back(context_argument(options->context));
+  command.arguments.push_back(
+      {.name = "--show-routing", .target = &options->show_routing, .help = "Draw which expert took which token"});
+  command.arguments.push_back(json_argument(options->json));
+  command.examples =
+      "  junto run smollm2 -p 'Why is the sky blue?'\n"
+      "  junto run model.gguf --raw -p 'Once upon a time' -n 64 --temp 0\n"
+      "  junto run moe.gguf -f question.txt --policy 'top_k=2;0-3:top_k=1' --json\n"
+      "  junto run testdata/oracles/checkpoints/olmoe --ids 5,17,40 -n 8 --show-routing\n";
+  command.execute = [options] { return run_run(*options); };
+  return command;
+}
+
+}  // namespace junto
