@@ -100,12 +100,31 @@ Checkpoint open_model_file(const std::string& path) {
   return open_checkpoint(model_path(path));
 }
 
+namespace {
+
+// Interleaved weights are a second copy, in memory of our own; the mapped file is left to the page cache. They serve Q8
+// activations: float rows read the stored form.
+std::shared_ptr<Model> load_for_work(const Checkpoint& checkpoint, ThreadPool& pool, bool float_activations) {
+  std::int64_t bytes = 0;
+  for (const NamedTensor& named : checkpoint.tensors()) bytes += static_cast<std::int64_t>(named.tensor.bytes.size());
+  LoadOptions options;
+  if (!float_activations && bytes < available_memory_bytes() / 2) options.pool = &pool;
+  std::optional<Progress> progress;
+  options.progress = [&](std::size_t, std::size_t all) {
+    if (!progress) progress.emplace("loading", all, "tensors");
+    progress->advance();
+  };
+  return load_model(checkpoint, options);
+}
+
+}  // namespace
+
 Session open_session(const ModelOptions& options, std::shared_ptr<ThreadPool> pool) {
   Session session;
   session.checkpoint = open_model_file(options.path);
-  session.model = load_model(session.checkpoint);
-  session.policy = policy_for(*session.model, options.policy);
   session.pool = pool ? std::move(pool) : std::make_shared<ThreadPool>(options.threads);
+  session.model = load_for_work(session.checkpoint, *session.pool, options.activations == "f32");
+  session.policy = policy_for(*session.model, options.policy);
   session.decoder_options.kv = parse_kv_type(options.kv);
   session.decoder_options.activations = options.activations == "f32" ? ActivationType::kF32 : ActivationType::kQ8;
   return session;
