@@ -168,7 +168,12 @@ std::string help_text(std::span<const Command> commands) {
 }
 
 std::string help_text(const Command& command) {
-  return make_app(command)->help();
+  const auto app = make_app(command);
+  for (const Argument& argument : command.arguments) {
+    // Only here: while parsing, a mistyped option is worth more words than a missing argument.
+    if (argument.required) app->get_option(names_of(argument)[0])->required();
+  }
+  return app->help();
 }
 
 const Command& find_command(std::span<const Command> commands, std::string_view name) {
