@@ -70,12 +70,15 @@ ConvertReport convert(const ConvertOptions& options) {
   const Checkpoint checkpoint = open_checkpoint(options.source);
   const ModelSource source = describe_model(checkpoint);
   GgufIdentity identity = identify_for_gguf(checkpoint, source);
-  const std::vector<PlannedTensor> plan =
+  std::vector<PlannedTensor> plan =
       plan_tensors(checkpoint.path, source.tensors, source.config, identity.written, options.types);
   const bool unequal = std::any_of(plan.begin(), plan.end(), [](const PlannedTensor& tensor) {
     return parse_expert_tensor(tensor.name).has_value();
   });
   if (unequal) make_junto_only(identity, "llama.cpp has no experts of unequal type or width");
+
+  if (identity.fused_qkv) fuse_qkv(plan);
+  for (PlannedTensor& tensor : plan) tensor.name = published_name(tensor.name, identity.renames);
 
   ConvertReport report;
   if (!identity.note.empty()) report.notes.push_back("architecture junto: " + identity.note);

@@ -25,9 +25,33 @@ ConvertReport convert_oracle(const std::string& name, const std::string& out, co
 
 // Oracle -> general.architecture: llama.cpp's name where llama.cpp computes the same.
 const std::map<std::string, std::string> kArchitectures = {
-    {"llama", "llama"},     {"llama-rope3-tied", "llama"}, {"mistral-swa", "junto"},
-    {"qwen3", "qwen3"},     {"mixtral", "llama"},          {"olmoe", "olmoe"},
-    {"qwen3_moe", "junto"}, {"deepseek_v3", "deepseek2"},
+    {"afmoe", "junto"},  // embeddings not scaled
+    {"dbrx", "dbrx"},
+    {"deepseek_v2", "deepseek2"},
+    {"deepseek_v3", "deepseek2"},
+    {"dots1", "junto"},  // grouped KV heads
+    {"ernie4_5_moe", "ernie4_5-moe"},
+    {"flex_olmo", "junto"},  // llama.cpp has none
+    {"gemma3", "gemma3"},
+    {"glm4_moe", "glm4moe"},
+    {"gpt_oss", "junto"},  // YaRN without truncation
+    {"granitemoe", "granitemoe"},
+    {"hunyuan_v1_moe", "hunyuan-moe"},
+    {"jetmoe", "junto"},  // llama.cpp has none
+    {"lfm2_moe", "lfm2moe"},
+    {"llama", "llama"},
+    {"llama-rope3-tied", "llama"},
+    {"llama4", "junto"},         // chunks of 16
+    {"longcat_flash", "junto"},  // llama.cpp has none
+    {"minimax_m2", "minimax-m2"},
+    {"mistral-swa", "junto"},  // sliding window
+    {"mixtral", "llama"},
+    {"olmoe", "olmoe"},
+    {"phimoe", "junto"},  // SparseMixer
+    {"qwen2", "qwen2"},
+    {"qwen2_moe", "qwen2moe"},
+    {"qwen3", "qwen3"},
+    {"qwen3_moe", "junto"},  // a dense layer among routed ones
 };
 
 class ConvertOracle : public testing::TestWithParam<std::pair<const std::string, std::string>> {};
@@ -40,7 +64,9 @@ TEST_P(ConvertOracle, F32FileHasTheReferencesLogits) {
   EXPECT_EQ(report.architecture, architecture);
   EXPECT_EQ(open_checkpoint(file).metadata.required_string("general.architecture"), architecture);
   const Oracle expected = oracle(name);
-  EXPECT_LE(max_difference(logits_of(file, expected.ids), expected.logits), 1e-3f);
+  // dbrx is ill-conditioned: its reference differs from itself by this much (model/oracle_test.cc).
+  const float bound = name == "dbrx" ? 2.5e-2f : 1e-3f;
+  EXPECT_LE(max_difference(logits_of(file, expected.ids), expected.logits), bound);
 }
 
 TEST_P(ConvertOracle, TokenizerSurvives) {

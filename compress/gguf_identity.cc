@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "compress/llama_cpp_architectures.h"
 #include "compress/llama_cpp_keys.h"
 #include "compress/same_function.h"
 
@@ -35,13 +36,21 @@ GgufIdentity with_config(const Checkpoint& checkpoint, const ModelSource& source
   return identity;
 }
 
+// How llama.cpp names and joins the tensors of `architecture`.
+void add_layout(const std::string& architecture, GgufIdentity& identity) {
+  for (const Architecture& row : architectures()) {
+    if (row.gguf == architecture) identity.renames = row.gguf_tensors;
+  }
+  identity.fused_qkv = (llama_cpp_architecture(architecture).shapes & kFusedQkv) != 0;
+}
+
 GgufIdentity identify_huggingface(const Checkpoint& checkpoint, const ModelSource& source) {
   const std::string name(llama_cpp_name(source.architecture->hf));
   const std::string hf(source.architecture->hf);
-  if (name.empty()) return with_config(checkpoint, source, "llama.cpp has no architecture for " + hf);
+  if (name.empty()) return with_config(checkpoint, source, "llama.cpp has none for " + hf);
   const LlamaCppKeys keys = llama_cpp_keys(name, source.config, source.tensors, checkpoint.config);
   if (!keys.refusal.empty()) {
-    return with_config(checkpoint, source, "llama.cpp's " + name + " does not load " + keys.refusal);
+    return with_config(checkpoint, source, "llama.cpp's " + name + " will not do: " + keys.refusal);
   }
   GgufIdentity identity;
   try {
@@ -51,9 +60,10 @@ GgufIdentity identify_huggingface(const Checkpoint& checkpoint, const ModelSourc
   }
   const std::string difference = first_difference(source.config, identity.written);
   if (!difference.empty()) {
-    return with_config(checkpoint, source, "llama.cpp's " + name + " computes something else (" + difference + ")");
+    return with_config(checkpoint, source, "llama.cpp's " + name + " differs (" + difference + ")");
   }
   identity.metadata.set("general.architecture", name);
+  add_layout(name, identity);
   for (const auto& [key, value] : keys.metadata.entries()) identity.metadata.set(key, value);
   identity.extra = keys.extra;
   return identity;
@@ -66,6 +76,8 @@ GgufIdentity identify_for_gguf(const Checkpoint& checkpoint, const ModelSource& 
   GgufIdentity identity;
   for (const auto& [key, value] : checkpoint.metadata.entries()) identity.metadata.set(key, value);
   identity.written = source.config;
+  const std::string name = checkpoint.metadata.required_string("general.architecture");
+  if (name != "junto") add_layout(name, identity);
   return identity;
 }
 
@@ -74,6 +86,8 @@ void make_junto_only(GgufIdentity& identity, std::string why) {
   if (name == "junto") return;
   identity.metadata.set("general.architecture", std::string("junto"));
   identity.metadata.set("junto.base_architecture", name);
+  identity.renames = {};
+  identity.fused_qkv = false;
   identity.note = std::move(why);
 }
 

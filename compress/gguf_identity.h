@@ -4,6 +4,7 @@
 // or, where that is a GGUF name, the keys of that architecture.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,10 +14,12 @@
 namespace junto {
 
 struct GgufIdentity {
-  Metadata metadata;               // architecture and hyperparameters; for a GGUF source all that it has
-  ModelConfig written;             // the model as a reader of the file sees it
-  std::vector<NamedTensor> extra;  // tensors that belong to the metadata: rope_freqs.weight
-  std::string note;                // why the architecture is `junto`; empty where it is llama.cpp's
+  Metadata metadata;                    // architecture and hyperparameters; for a GGUF source all that it has
+  ModelConfig written;                  // the model as a reader of the file sees it
+  std::vector<NamedTensor> extra;       // tensors that belong to the metadata: rope_freqs.weight
+  std::span<const TensorRule> renames;  // published: the name in the file
+  bool fused_qkv = false;               // q, k and v are written as one tensor
+  std::string note;                     // why the architecture is `junto`; empty where it is llama.cpp's
 };
 
 /// `source` is describe_model(checkpoint).

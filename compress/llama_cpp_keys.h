@@ -14,14 +14,11 @@
 
 namespace junto {
 
-/// llama.cpp's name for a Hugging Face class; empty where it has none that Junto writes.
-std::string_view llama_cpp_name(std::string_view hf_class);
-
-/// What llama.cpp must be told of a model, and why it would not load it.
+/// What llama.cpp must be told of a model.
 struct LlamaCppKeys {
   Metadata metadata;
   std::vector<NamedTensor> extra;  // rope_freqs.weight
-  std::string refusal;             // what keeps llama.cpp from loading it; empty where nothing does
+  std::string refusal;             // why llama.cpp would not run it; empty where it would
 };
 
 /// Writes only keys that llama.cpp reads for `architecture`: an option that it hard-codes has no key, so that reading

@@ -64,7 +64,7 @@ void take_mixer(MixerSpec& a_mixer, const ModelConfig& a, const MixerSpec& b_mix
       take(x->temperature_slope, y->temperature_slope);
       // A window that no text within the context reaches the end of is none.
       for (int AttentionSpec::*span : {&AttentionSpec::window, &AttentionSpec::chunk}) {
-        if (x->*span >= a.context_length && y->*span == 0) x->*span = 0;
+        if (x->*span >= a.context_length && (y->*span == 0 || y->*span >= a.context_length)) x->*span = y->*span;
       }
     }
   } else if (auto* m = std::get_if<MlaSpec>(&a_mixer)) {

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
+#include "compress/llama_cpp_architectures.h"
 #include "compress/llama_cpp_keys.h"
 #include "compress/presets.h"
 #include "compress/random_rows.h"

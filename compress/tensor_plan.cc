@@ -283,6 +283,27 @@ void sort_plan(std::vector<PlannedTensor>& plan) {
             [&](const PlannedTensor& a, const PlannedTensor& b) { return place(a) < place(b); });
 }
 
+void fuse_qkv(std::vector<PlannedTensor>& plan) {
+  std::map<std::string, PlannedTensor*, std::less<>> by_name;
+  for (PlannedTensor& tensor : plan) by_name[tensor.name] = &tensor;
+  for (auto& [name, q] : by_name) {
+    for (const char* kind : {".weight", ".bias"}) {
+      const std::string tail = std::string("attn_q") + kind;
+      if (!name.ends_with("." + tail)) continue;
+      const auto k = by_name.find(replace_tail(name, tail, std::string("attn_k") + kind));
+      const auto v = by_name.find(replace_tail(name, tail, std::string("attn_v") + kind));
+      if (k == by_name.end() || v == by_name.end()) continue;
+      for (PlannedTensor* other : {k->second, v->second}) {
+        q->shape[0] += other->shape[0];
+        q->source.parts.push_back(other->source.parts.front());
+        other->name.clear();
+      }
+      q->name = replace_tail(name, tail, std::string("attn_qkv") + kind);
+    }
+  }
+  std::erase_if(plan, [](const PlannedTensor& tensor) { return tensor.name.empty(); });
+}
+
 std::vector<PlannedTensor> plan_tensors(const std::string& file, const TensorTable& tensors, const ModelConfig& config,
                                         const ModelConfig& written, const TypeRequest& request) {
   Planner planner(file, config, written, request);

@@ -43,6 +43,9 @@ std::vector<std::int64_t> rotation_order(std::int64_t heads, std::int64_t head_d
 std::vector<PlannedTensor> plan_tensors(const std::string& file, const TensorTable& tensors, const ModelConfig& config,
                                         const ModelConfig& written, const TypeRequest& request);
 
+/// Joins q, k and v of each block (attn_qkv), in the type of q.
+void fuse_qkv(std::vector<PlannedTensor>& plan);
+
 /// Sorts as files are: embedding, blocks, output.
 void sort_plan(std::vector<PlannedTensor>& plan);
 

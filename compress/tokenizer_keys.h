@@ -8,11 +8,9 @@
 
 namespace junto {
 
-/// Sets the tokenizer keys of `metadata` from the tokenizer.json, tokenizer_config.json and generation_config.json of a
-/// Hugging Face directory, with `vocab_size` rows (those without a token are named [PAD17]). What is written is read
-/// back and must cut a text of many scripts as the source does: of the pre-tokenizers that llama.cpp has names for, the
-/// one that does is named. Where none does, the source's own file goes with it (tokenizer.huggingface.json), and the
-/// result says so; else the result is empty. Does nothing for a directory without tokenizer.json.
+/// Sets the tokenizer keys of `metadata` from the tokenizer.json, tokenizer_config.json, config.json and
+/// generation_config.json of a Hugging Face directory, for `vocab_size` rows, and its chat templates. The result is
+/// what the user should know: that there is no tokenizer, or that GGUF has no name for it; empty where all is well.
 std::string add_tokenizer_keys(const Checkpoint& checkpoint, std::int64_t vocab_size, Metadata& metadata);
 
 /// Sets general.sampling.* from generation_config.json.

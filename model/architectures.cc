@@ -34,7 +34,7 @@ const Architecture kArchitectures[] = {
     {"minimax-m2",  "MiniMaxM2ForCausalLM",     declare_minimax_m2,    minimax_m2_tensors()},
     {"ernie4_5-moe", "Ernie4_5_MoeForCausalLM", declare_ernie4_5_moe,  ernie4_5_moe_tensors()},
     {"hunyuan-moe", "HunYuanMoEV1ForCausalLM",  declare_hunyuan_moe,   hunyuan_moe_tensors()},
-    {"dbrx",        "DbrxForCausalLM",          declare_dbrx,          dbrx_tensors()},
+    {"dbrx",        "DbrxForCausalLM",          declare_dbrx,          dbrx_tensors(), dbrx_gguf_tensors()},
     {"",            "JetMoeForCausalLM",        declare_jetmoe,        jetmoe_tensors()},
     {"lfm2moe",     "Lfm2MoeForCausalLM",       declare_lfm2_moe,      lfm2_moe_tensors(), lfm2_moe_gguf_tensors()},
     {"llama4",      "Llama4ForCausalLM",        declare_llama4,        llama4_tensors()},
@@ -95,7 +95,8 @@ ModelSource describe_gguf(const Checkpoint& checkpoint) {
     source.architecture = &find_architecture(checkpoint.path, field, name, &Architecture::gguf);
     source.config = source.architecture->declare(ConfigReader(checkpoint, name));
   }
-  source.tensors = gguf_tensors(checkpoint, own ? std::span<const TensorRule>() : source.architecture->gguf_tensors);
+  source.tensors = gguf_tensors(checkpoint, own ? std::span<const TensorRule>() : source.architecture->gguf_tensors,
+                                sizes_of(source.config));
   apply_stored_routing(checkpoint, source.config);
   return source;
 }

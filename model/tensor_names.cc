@@ -51,6 +51,13 @@ constexpr TensorRule kCommon[] = {
     {"model.layers.#.mlp.shared_experts.down_proj.weight", "blk.#.ffn_down_shexp.weight"},
 };
 
+// Tensors that llama.cpp can write joined, whatever the architecture.
+constexpr TensorRule kFused[] = {
+    {"blk.#.attn_qkv.weight", "blk.#.attn_", TensorForm::kSplitQkv},
+    {"blk.#.attn_qkv.bias", "blk.#.attn_", TensorForm::kSplitQkv},
+    {"blk.#.ffn_gate_up_exps.weight", "blk.#.ffn_gate.#.weight,blk.#.ffn_up.#.weight", TensorForm::kExpertsSplitRows},
+};
+
 // "model.layers.3.mlp" -> "model.layers.#.mlp" and {3}.
 struct NumberedName {
   std::string pattern;
@@ -210,11 +217,19 @@ void Renamer::transform(const Tensor& t, TensorForm form, std::string_view first
     }
     case TensorForm::kSplitQkv: {
       const std::int64_t q = sizes_.q_rows, kv = sizes_.kv_rows;
-      expect(dims == 2 && t.shape[0] == q + 2 * kv, std::to_string(q + 2 * kv) + " rows");
-      const std::string base(first);  // "blk.#.attn_": q, k, v follow
-      put(base + "q.weight", numbers, rows_of(t, 0, q));
-      put(base + "k.weight", numbers, rows_of(t, q, q + kv));
-      return put(base + "v.weight", numbers, rows_of(t, q + kv, q + 2 * kv));
+      const bool bias = dims == 1;
+      expect((bias || dims == 2) && t.shape[0] == q + 2 * kv, std::to_string(q + 2 * kv) + " rows");
+      const std::string tail = bias ? ".bias" : ".weight";
+      const auto part = [&](const char* name, std::int64_t begin, std::int64_t end) {
+        Tensor matrix = t;
+        matrix.shape = {t.shape[0], bias ? 1 : t.shape[1]};
+        Tensor rows = rows_of(matrix, begin, end);
+        if (bias) rows.shape.pop_back();
+        put(std::string(first) + name + tail, numbers, std::move(rows));  // "blk.#.attn_": q, k, v follow
+      };
+      part("q", 0, q);
+      part("k", q, q + kv);
+      return part("v", q + kv, q + 2 * kv);
     }
     case TensorForm::kSplitRows: {
       expect(dims == 2 && t.shape[0] % 2 == 0, "an even number of rows");
@@ -298,17 +313,30 @@ TensorTable canonical_tensors(const Checkpoint& checkpoint, std::span<const Tens
   return table;
 }
 
-TensorTable gguf_tensors(const Checkpoint& checkpoint, std::span<const TensorRule> rules) {
+TensorTable gguf_tensors(const Checkpoint& checkpoint, std::span<const TensorRule> rules, const TensorSizes& sizes) {
+  std::unordered_map<std::string_view, const TensorRule*> by_name;
+  for (const TensorRule& rule : kFused) by_name[rule.published] = &rule;
+  for (const TensorRule& rule : rules) by_name[rule.published] = &rule;
   TensorTable table;
+  Renamer renamer(checkpoint, sizes, table);
   for (const NamedTensor& named : checkpoint.tensors()) {
-    std::string name = named.name;
-    for (const TensorRule& rule : rules) {
-      const NumberedName numbered = number(named.name);
-      if (numbered.pattern == rule.published) name = fill(rule.canonical, numbered.numbers);
+    NumberedName name = number(named.name);
+    const auto rule = by_name.find(name.pattern);
+    if (rule != by_name.end()) {
+      renamer.apply(named, *rule->second, std::move(name.numbers));
+    } else if (!table.emplace(named.name, named.tensor).second) {
+      fail(checkpoint.path, tensor_label(named.name) + " is there twice");
     }
-    if (!table.emplace(name, named.tensor).second) fail(checkpoint.path, tensor_label(name) + " is there twice");
   }
   return table;
+}
+
+std::string published_name(std::string_view canonical, std::span<const TensorRule> rules) {
+  const NumberedName name = number(canonical);
+  for (const TensorRule& rule : rules) {
+    if (rule.form == TensorForm::kPlain && name.pattern == rule.canonical) return fill(rule.published, name.numbers);
+  }
+  return std::string(canonical);
 }
 
 }  // namespace junto

@@ -60,7 +60,11 @@ std::span<const TensorRule> common_tensor_rules();
 TensorTable canonical_tensors(const Checkpoint& checkpoint, std::span<const TensorRule> rules,
                               const TensorSizes& sizes);
 
-/// The tensors of a GGUF file, whose names are canonical already but for those that `rules` rename.
-TensorTable gguf_tensors(const Checkpoint& checkpoint, std::span<const TensorRule> rules);
+/// The tensors of a GGUF file, whose names are canonical already but for those that `rules` rename and those that are
+/// stored joined (attn_qkv, ffn_gate_up_exps).
+TensorTable gguf_tensors(const Checkpoint& checkpoint, std::span<const TensorRule> rules, const TensorSizes& sizes);
+
+/// The name that one of `rules` renames to `canonical`; `canonical` itself where none does.
+std::string published_name(std::string_view canonical, std::span<const TensorRule> rules);
 
 }  // namespace junto

@@ -1,5 +1,6 @@
 #include "model/architectures/common.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <string>
@@ -18,6 +19,24 @@ std::int64_t vocabulary(const ConfigReader& r) {
   if (!embedding || embedding->shape.size() != 2)
     fail(r.file(), "tensor token_embd.weight [vocabulary, hidden] is missing");
   return embedding->shape[0];
+}
+
+// GGUF: one number, or one for each layer, 0 where the layer has no attention.
+int kv_heads(const ConfigReader& r, int heads) {
+  const Key key = {"num_key_value_heads", "attention.head_count_kv"};
+  const std::vector<std::int64_t> listed =
+      r.gguf() ? r.checkpoint().metadata.integers(r.name(key)) : std::vector<std::int64_t>();
+  if (listed.size() < 2) return static_cast<int>(r.integer_or(key, heads, 1, heads));
+  std::int64_t found = 0;
+  for (const std::int64_t count : listed) {
+    if (count < 0 || count > heads) r.refuse(key, std::to_string(count), "0.." + std::to_string(heads));
+    if (count != 0 && found != 0 && count != found) {
+      r.refuse(key, std::to_string(found) + " and " + std::to_string(count), "the same number in all attention layers");
+    }
+    found = std::max(found, count);
+  }
+  if (found == 0) r.refuse(key, "0 in all layers", "a layer with attention");
+  return static_cast<int>(found);
 }
 
 }  // namespace
@@ -45,7 +64,7 @@ AttentionSpec declare_attention(const ConfigReader& r) {
   AttentionSpec a;
   const std::int64_t hidden = r.integer({"hidden_size", "embedding_length"}, 1, kMaxSize);
   a.heads = static_cast<int>(r.integer({"num_attention_heads", "attention.head_count"}, 1, 65536));
-  a.kv_heads = static_cast<int>(r.integer_or({"num_key_value_heads", "attention.head_count_kv"}, a.heads, 1, a.heads));
+  a.kv_heads = kv_heads(r, a.heads);
   if (a.heads % a.kv_heads != 0) {
     r.refuse({"num_key_value_heads", "attention.head_count_kv"}, std::to_string(a.kv_heads),
              "a divisor of the " + std::to_string(a.heads) + " heads");
@@ -128,8 +147,36 @@ RopeStyle llama_rope_style(const ConfigReader& r) {
   return r.gguf() ? RopeStyle::kInterleaved : RopeStyle::kHalf;
 }
 
+namespace {
+
+// GGUF: one value for each layer, or n: every n-th layer does not slide.
+std::vector<bool> gguf_sliding_layers(const ConfigReader& r, std::size_t layers) {
+  const Key key = {nullptr, "attention.sliding_window_pattern"};
+  const std::string name = r.name(key);
+  const Metadata& metadata = r.checkpoint().metadata;
+  if (const auto* flags = std::get_if<std::vector<bool>>(metadata.find(name))) {
+    if (flags->size() != layers)
+      r.refuse(key, "a list of " + std::to_string(flags->size()), std::to_string(layers) + " layers");
+    return *flags;
+  }
+  std::vector<bool> sliding;
+  if (std::holds_alternative<std::vector<std::int32_t>>(*metadata.find(name)) ||
+      std::holds_alternative<std::vector<std::uint32_t>>(*metadata.find(name))) {
+    for (const std::int64_t value : r.integers_per_layer(key, static_cast<std::int64_t>(layers), 0, 1)) {
+      sliding.push_back(value != 0);
+    }
+    return sliding;
+  }
+  const std::int64_t n = r.integer(key, 0, kMaxLayers);  // 0: all slide
+  for (std::size_t l = 0; l < layers; ++l) sliding.push_back(n == 0 || (static_cast<std::int64_t>(l) + 1) % n != 0);
+  return sliding;
+}
+
+}  // namespace
+
 std::vector<bool> sliding_layers(const ConfigReader& r, std::size_t layers,
                                  bool (*fallback)(const ConfigReader&, std::size_t)) {
+  if (r.has({nullptr, "attention.sliding_window_pattern"})) return gguf_sliding_layers(r, layers);
   const std::vector<std::string> types = r.texts({"layer_types", nullptr});
   if (!types.empty() && types.size() != layers) {
     r.refuse({"layer_types", nullptr}, "a list of " + std::to_string(types.size()), std::to_string(layers) + " layers");

@@ -21,6 +21,8 @@ constexpr TensorRule kTensors[] = {
     {"transformer.blocks.#.ffn.experts.mlp.w2", "blk.#.ffn_down.#.weight", TensorForm::kExpertsRowsTranspose},
 };
 
+constexpr TensorRule kGgufTensors[] = {{"blk.#.attn_output_norm.weight", "blk.#.ffn_norm.weight"}};
+
 RouterSpec declare_router(const ConfigReader& r) {
   RouterSpec router;
   router.experts = static_cast<int>(r.integer({"ffn_config.moe_num_experts", "expert_count"}, 1, kMaxExperts));
@@ -37,6 +39,10 @@ RouterSpec declare_router(const ConfigReader& r) {
 
 std::span<const TensorRule> dbrx_tensors() {
   return kTensors;
+}
+
+std::span<const TensorRule> dbrx_gguf_tensors() {
+  return kGgufTensors;
 }
 
 ModelConfig declare_dbrx(const ConfigReader& r) {

@@ -48,6 +48,7 @@ std::span<const TensorRule> minimax_m2_tensors();
 std::span<const TensorRule> ernie4_5_moe_tensors();
 std::span<const TensorRule> hunyuan_moe_tensors();
 std::span<const TensorRule> dbrx_tensors();
+std::span<const TensorRule> dbrx_gguf_tensors();
 std::span<const TensorRule> jetmoe_tensors();
 std::span<const TensorRule> lfm2_moe_tensors();
 std::span<const TensorRule> llama4_tensors();

@@ -25,7 +25,7 @@ ModelConfig declare_ernie4_5_moe(const ConfigReader& r) {
   std::int64_t last = r.integer_or({"moe_layer_end_index", nullptr}, -1, -1, kMaxLayers);
   if (last < 0) last = layers - 1;
   const std::int64_t step = r.integer_or({"moe_layer_interval", "interleave_moe_layer_step"}, 1, 1, kMaxLayers);
-  const bool shared = r.gguf() ? r.integer_or({nullptr, "expert_shared_count"}, 0, 0, kMaxExperts) > 0
+  const bool shared = r.gguf() ? r.integer_or({nullptr, "expert_shared_feed_forward_length"}, 0, 0, kMaxSize) > 0
                                : r.integer_or({"moe_num_shared_experts", nullptr}, 2, 0, kMaxExperts) > 0;
   for (std::int64_t l = first; l <= last && l < layers; ++l) {
     if ((l + 1) % step != 0) continue;

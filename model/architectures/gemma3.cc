@@ -30,7 +30,7 @@ ModelConfig declare_gemma3(const ConfigReader& r) {
   const bool newer = r.has({"rope_parameters", nullptr});
   m.ropes.push_back(read_rope(r, {.head_dim = attention_of(m.blocks[0]).head_dim,
                                   .layer_type = "sliding_attention",
-                                  .theta = {"rope_local_base_freq", "rope.local.freq_base"},
+                                  .theta = {"rope_local_base_freq", "rope.freq_base_swa"},
                                   .scaled = newer}));
   m.embedding_multiplier = std::sqrt(static_cast<float>(m.hidden_size));
   m.norm_plus_one = !r.gguf();  // llama.cpp adds the 1 when it converts
@@ -41,7 +41,11 @@ ModelConfig declare_gemma3(const ConfigReader& r) {
   const std::vector<bool> sliding = sliding_layers(r, m.blocks.size(), sliding_by_pattern);
   const auto window =
       static_cast<int>(r.integer_or({"sliding_window", "attention.sliding_window"}, 4096, 0, INT32_MAX));
-  const double scalar = r.number_or({"query_pre_attn_scalar", nullptr}, attention_of(m.blocks[0]).head_dim);
+  // llama.cpp stores no scale and knows the one size that has another by its depth.
+  const AttentionSpec& first = attention_of(m.blocks[0]);
+  const bool largest = r.gguf() && m.blocks.size() == 62;
+  const double scalar = r.number_or({"query_pre_attn_scalar", nullptr},
+                                    largest ? static_cast<double>(m.hidden_size / first.heads) : first.head_dim);
   for (std::size_t l = 0; l < m.blocks.size(); ++l) {
     BlockSpec& block = m.blocks[l];
     block.mixer_norm.post = block.ffn_norm.post = true;
