@@ -34,8 +34,8 @@ class ReadProbe {
   std::unique_ptr<std::uint64_t[], Free> memory_;
 };
 
-/// What a ReadProbe measures, remembered for a day in the cache folder (limits.json) under the processor's name and
-/// thread count.
+/// The best that a ReadProbe measured within a day, remembered in the cache folder (limits.json) under the processor's
+/// name and thread count; measured again after ten minutes.
 double read_bandwidth(ThreadPool& pool);
 
 }  // namespace junto

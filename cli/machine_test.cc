@@ -37,10 +37,16 @@ TEST(Machine, RemembersWhatItMeasured) {
   entry["read_bytes_per_s"] = 123.0;
   scratch.put("cache/limits.json", limits.dump());
   EXPECT_EQ(read_bandwidth(pool), 123.0);
-  entry["measured_at"] = 0.0;  // long ago
+  entry["measured_at"] = 0.0;  // long ago: measured anew, and the best of the day kept
   scratch.put("cache/limits.json", limits.dump());
   EXPECT_GT(read_bandwidth(pool), 1e8);
-  for (const char* damaged : {"", "[]", "{", "{\"x\": 1}"}) {
+  entry["read_bytes_per_s"] = 1e15;
+  scratch.put("cache/limits.json", limits.dump());
+  EXPECT_EQ(read_bandwidth(pool), 1e15);
+  entry["best_at"] = 0.0;
+  scratch.put("cache/limits.json", limits.dump());
+  EXPECT_LT(read_bandwidth(pool), 1e15);
+  for (const char* damaged : {"[]", "{"}) {
     scratch.put("cache/limits.json", damaged);
     EXPECT_GT(read_bandwidth(pool), 1e8) << damaged;
   }
