@@ -104,17 +104,20 @@ namespace {
 
 // Interleaved weights are a second copy, in memory of our own; the mapped file is left to the page cache. They serve Q8
 // activations: float rows read the stored form.
-std::shared_ptr<Model> load_for_work(const Checkpoint& checkpoint, ThreadPool& pool, bool float_activations) {
+void load_for_work(Session& session, bool float_activations) {
   std::int64_t bytes = 0;
-  for (const NamedTensor& named : checkpoint.tensors()) bytes += static_cast<std::int64_t>(named.tensor.bytes.size());
+  for (const NamedTensor& named : session.checkpoint.tensors()) {
+    bytes += static_cast<std::int64_t>(named.tensor.bytes.size());
+  }
   LoadOptions options;
-  if (!float_activations && bytes < available_memory_bytes() / 2) options.pool = &pool;
+  session.weights_copied = !float_activations && bytes < available_memory_bytes() / 2;
+  if (session.weights_copied) options.pool = session.pool.get();
   std::optional<Progress> progress;
   options.progress = [&](std::size_t, std::size_t all) {
     if (!progress) progress.emplace("loading", all, "tensors");
     progress->advance();
   };
-  return load_model(checkpoint, options);
+  session.model = load_model(session.checkpoint, options);
 }
 
 }  // namespace
@@ -123,7 +126,7 @@ Session open_session(const ModelOptions& options, std::shared_ptr<ThreadPool> po
   Session session;
   session.checkpoint = open_model_file(options.path);
   session.pool = pool ? std::move(pool) : std::make_shared<ThreadPool>(options.threads);
-  session.model = load_for_work(session.checkpoint, *session.pool, options.activations == "f32");
+  load_for_work(session, options.activations == "f32");
   session.policy = policy_for(*session.model, options.policy);
   session.decoder_options.kv = parse_kv_type(options.kv);
   session.decoder_options.activations = options.activations == "f32" ? ActivationType::kF32 : ActivationType::kQ8;
@@ -175,7 +178,8 @@ ContextLimit context_limit(const Session& session, std::optional<int> asked) {
     // Weights are mapped: their pages count as available and are needed. Where they alone exceed memory, a sixteenth of
     // it is left for the cache.
     const std::int64_t available = available_memory_bytes();
-    const std::int64_t left = available - static_cast<std::int64_t>(session.model->total_bytes);
+    const std::int64_t needed = session.weights_copied ? 0 : static_cast<std::int64_t>(session.model->total_bytes);
+    const std::int64_t left = available - needed;
     const std::int64_t budget = std::max(left / 10 * 9, available / 16);
     const std::int64_t fits = bytes_per_token > 0 ? budget / bytes_per_token : limit.model_tokens;
     limit.tokens = std::clamp<std::int64_t>(fits, 1, limit.model_tokens);

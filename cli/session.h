@@ -44,6 +44,7 @@ struct Session {
   Checkpoint checkpoint;
   std::shared_ptr<Model> model;
   std::shared_ptr<ThreadPool> pool;
+  bool weights_copied = false;  // weights are interleaved in memory of our own, and the mapped ones not needed
   DecoderOptions decoder_options;
   std::unique_ptr<Decoder> decoder;    // by start_decoder()
   std::optional<Tokenizer> tokenizer;  // by require_tokenizer()

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/progress.h"
 #include "cli/answer_line.h"
 #include "cli/chat.h"
 #include "cli/chat_commands.h"
@@ -126,6 +127,7 @@ int ChatLoop::run() {
 }
 
 int run_chat(const ChatOptions& options) {
+  if (options.json) set_default_progress_style(ProgressStyle::kSilent);
   Session session = open_session(options.model);
   const ContextLimit context = context_limit(session, options.context);
   start_decoder(session, context.tokens);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/routing_trace.h"
 #include "cli/session.h"
@@ -49,6 +50,7 @@ void add_routing(const RoutedBlock& routed, std::vector<TensorToWrite>& tensors)
 }
 
 int run_logits(const LogitsOptions& options) {
+  if (options.json) set_default_progress_style(ProgressStyle::kSilent);
   Session session = open_session(options.model);
   const std::int64_t vocabulary = session.model->config.vocab_size;
   const std::vector<std::int32_t> ids = parse_ids(options.ids, "--ids", vocabulary);

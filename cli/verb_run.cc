@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/progress.h"
 #include "cli/answer_line.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
@@ -102,6 +103,7 @@ void print_answer_end(const Generated& answer, const Session& session) {
 }
 
 int run_run(const RunOptions& options) {
+  if (options.json) set_default_progress_style(ProgressStyle::kSilent);
   Session session = open_session(options.model);
   const std::string& where = session.checkpoint.path;
   const ContextLimit context = context_limit(session, options.context);
