@@ -107,7 +107,7 @@ std::vector<std::byte> save_sequence(const Sequence& sequence, const KvLayout& l
   w.put(fingerprint);
   w.put(static_cast<std::uint32_t>(layout.type));
   w.put<std::uint64_t>(layout.page_bytes);
-  w.blob(nullptr, 0);  // room for a later version's extensions
+  w.put<std::uint64_t>(0);  // an empty blob: room for a later version's extensions
   w.put<std::uint64_t>(sequence.tokens.size());
   w.append(sequence.tokens.data(), sequence.tokens.size() * sizeof(std::int32_t));
   const std::string policy = sequence.policy.empty() ? std::string() : to_json(sequence.policy).dump();
