@@ -69,24 +69,8 @@ std::int64_t cgroup_available() {
 
 constexpr std::size_t kPieceWords = std::size_t{1} << 17;  // a mebibyte: what a thread reads at a time
 
-std::uint64_t sum_of(const std::uint64_t* words, std::size_t count) {
-  std::uint64_t sums[8] = {};
-  for (std::size_t i = 0; i + 8 <= count; i += 8) {
-    for (std::size_t j = 0; j < 8; ++j) sums[j] += words[i + j];
-  }
-  return sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
-}
-
 double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-std::string processor_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("model name")) return line.substr(std::min(line.size(), line.find(':') + 2));
-  }
-  return "unknown";
 }
 
 Json read_limits(const std::string& path) {
@@ -100,6 +84,22 @@ Json read_limits(const std::string& path) {
 }
 
 }  // namespace
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) return line.substr(std::min(line.size(), line.find(':') + 2));
+  }
+  return "unknown";
+}
+
+std::uint64_t sum_words(const std::uint64_t* words, std::size_t count) {
+  std::uint64_t sums[8] = {};
+  for (std::size_t i = 0; i + 8 <= count; i += 8) {
+    for (std::size_t j = 0; j < 8; ++j) sums[j] += words[i + j];
+  }
+  return sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
+}
 
 std::int64_t available_memory_bytes() {
   const std::int64_t system = meminfo_bytes("MemAvailable");
@@ -141,7 +141,7 @@ double ReadProbe::measure(double seconds) const {
     const double pass_begin = now_s();
     pool_.for_each_block(static_cast<std::int64_t>(pieces_), [&](std::int64_t piece, int) {
       const auto i = static_cast<std::size_t>(piece);
-      sums[i] = sum_of(memory_.get() + i * kPieceWords, kPieceWords);
+      sums[i] = sum_words(memory_.get() + i * kPieceWords, kPieceWords);
     });
     end = now_s();
     best_s = std::min(best_s, end - pass_begin);

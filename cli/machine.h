@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "base/thread_pool.h"
 
@@ -15,6 +16,12 @@ std::int64_t available_memory_bytes();
 
 /// What this process has in memory now, mapped weights that were read included.
 std::int64_t resident_memory_bytes();
+
+/// The processor's name as the system gives it, or "unknown".
+std::string processor_name();
+
+/// Sum of `count` words (a multiple of 8): a plain read at the speed of memory, which is what read probes run.
+std::uint64_t sum_words(const std::uint64_t* words, std::size_t count);
 
 /// Measures how fast the threads of a pool read memory together: from a buffer larger than the last-level cache, which
 /// it holds, so that measuring again costs no new pages.
