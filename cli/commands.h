@@ -15,6 +15,7 @@ Command template_command();
 Command perplexity_command();
 Command inspect_command();
 Command convert_command();
+Command carve_command();
 Command quantize_command();
 Command synth_command();
 Command bench_command();

@@ -69,9 +69,11 @@ ConvertReport convert(const ConvertOptions& options) {
   check_destination(options);
   const Checkpoint checkpoint = open_checkpoint(options.source);
   const ModelSource source = describe_model(checkpoint);
-  GgufIdentity identity = identify_for_gguf(checkpoint, source);
-  std::vector<PlannedTensor> plan =
-      plan_tensors(checkpoint.path, source.tensors, source.config, identity.written, options.types);
+  FilePlan file{identify_for_gguf(checkpoint, source), {}, {}};
+  GgufIdentity& identity = file.identity;
+  std::vector<PlannedTensor>& plan = file.tensors;
+  plan = plan_tensors(checkpoint.path, source.tensors, source.config, identity.written, options.types);
+  if (options.transform) options.transform(checkpoint, source, file);
   const bool unequal = std::any_of(plan.begin(), plan.end(), [](const PlannedTensor& tensor) {
     return parse_expert_tensor(tensor.name).has_value();
   });
@@ -93,6 +95,10 @@ ConvertReport convert(const ConvertOptions& options) {
     for (const Tensor& part : tensor.source.parts) report.source_bytes += part.bytes.size();
     report.bytes += checked_bytes(options.out, tensor.name, tensor.type, tensor.shape);
     tensors.push_back(encode_rows(tensor.name, tensor.shape, tensor.type, tensor.source, pool));
+  }
+  for (TensorToWrite& made : file.made) {
+    report.bytes += checked_bytes(options.out, made.name, made.type, made.shape);
+    tensors.push_back(std::move(made));
   }
   report.tensors = tensors.size();
   write_gguf(options.out, metadata, tensors, options.progress);

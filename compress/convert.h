@@ -2,13 +2,23 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "compress/gguf_identity.h"
+#include "compress/tensor_plan.h"
 #include "compress/tensor_types.h"
 #include "format/named_tensors.h"
 
 namespace junto {
+
+/// A transform's say in what convert() writes.
+struct FilePlan {
+  GgufIdentity identity;
+  std::vector<PlannedTensor> tensors;  // canonical names
+  std::vector<TensorToWrite> made;     // tensors that the transform makes itself, canonical names
+};
 
 struct ConvertOptions {
   std::string source;  // a GGUF file or a Hugging Face directory
@@ -16,6 +26,8 @@ struct ConvertOptions {
   TypeRequest types;  // no type: as stored
   int threads = 0;    // 0: the cores that the process may use
   WriteProgress progress;
+  /// Called when everything is planned and nothing written; empty: the model stays what it is.
+  std::function<void(const Checkpoint&, const ModelSource&, FilePlan&)> transform = {};
 };
 
 struct ConvertReport {

@@ -28,6 +28,16 @@ void run_one(Pass& pass, const ExpertWeights& expert, MatrixView<float> out) {
               pass.pool, pass.w.dense, out);
 }
 
+// Without the plan of whichever routed block came before.
+void observe_dense(const Pass& pass, Point point, std::size_t block, MatrixView<const float> values) {
+  if (!pass.hooks || !pass.hooks->observes(point)) return;
+  Observation seen;
+  seen.point = point;
+  seen.block = static_cast<int>(block);
+  seen.values = values;
+  pass.hooks->observe(seen);
+}
+
 void observe_gated_hidden(const Pass& pass, std::size_t block) {
   if (!pass.hooks || !pass.hooks->observes(Point::kGatedHidden)) return;
   for (const ExpertScratch::Job& job : pass.w.experts.active_jobs()) {
@@ -42,6 +52,13 @@ void observe_gated_hidden(const Pass& pass, std::size_t block) {
     seen.expert = job.id;
     pass.hooks->observe(seen);
   }
+}
+
+// A dense feed-forward, seen as its one expert: no plan, expert -1.
+void run_dense(Pass& pass, std::size_t block, MatrixView<float> out) {
+  observe_dense(pass, Point::kExpertInput, block, pass.w.normed.view());
+  run_one(pass, pass.model.blocks[block].dense, out);
+  observe_dense(pass, Point::kGatedHidden, block, pass.w.dense.hidden.front().hidden.view());
 }
 
 void run_routed(Pass& pass, std::size_t block, MatrixView<float> out) {
@@ -132,12 +149,12 @@ void run_ffn(Pass& pass, std::size_t block) {
   if (spec.dense) {
     if (spec.routed && !later) {  // both on one input, summed
       w.shared_output.resize(pass.count(), result.cols);
-      run_one(pass, pass.model.blocks[block].dense, w.shared_output.view());
+      run_dense(pass, block, w.shared_output.view());
       for_each_row(pass, [&](std::int64_t r) {
         for (std::int64_t d = 0; d < result.cols; ++d) result.at(r, d) += w.shared_output.view().at(r, d);
       });
     } else {
-      run_one(pass, pass.model.blocks[block].dense, result);
+      run_dense(pass, block, result);
     }
   }
 }

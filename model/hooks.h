@@ -18,8 +18,8 @@ enum class Point : std::uint8_t {
   kRouterLogits,  // [rows, E], before policy and masks
   kRouterScores,  // [rows, E]
   kPlan,          // plan; no values
-  kExpertInput,   // [rows, D]: what the experts of this block read
-  kGatedHidden,   // [slots of the expert, width]: act(gate) * up, one call per active expert
+  kExpertInput,   // [rows, D]: what the experts of this block read, or its dense feed-forward
+  kGatedHidden,   // [slots of the expert, width]: act(gate) * up, one call per active expert; dense: [rows, width]
   kExpertOutput,  // [slots, D], before weights
   kFfnOutput,     // [rows, D], before the residual sum
   kBlockOutput,   // [rows, D]
@@ -36,7 +36,7 @@ struct Observation {
   MatrixView<const float> values;
   const RoutePlan* plan = nullptr;       // from kPlan on, within a routed block
   const ExpertGroups* groups = nullptr;  // kGatedHidden, kExpertOutput
-  int expert = -1;                       // kGatedHidden
+  int expert = -1;                       // kGatedHidden of an expert; -1: of the dense feed-forward
   bool mixer = false;                    // routing of attention experts (JetMoE), not of the feed-forward
 };
 

@@ -11,6 +11,8 @@ namespace junto {
 namespace {
 
 constexpr const char* kKey = "junto.router";
+constexpr const char* kSharedExpert = "shared_expert";
+constexpr const char* kOutputBias = "output_bias";
 constexpr std::string_view kKindNames[] = {"ffn", "zero", "copy", "constant"};
 
 std::int64_t number_in(std::string_view text, std::int64_t below, const std::string& where, const char* what) {
@@ -29,16 +31,25 @@ ExpertKind kind_named(const Json& name, const std::string& where) {
   fail(where, "kind is " + printable(name.dump()) + ", expected ffn, zero, copy or constant");
 }
 
+void apply_flag(const Json& layer, const char* key, const std::string& where, const BlockSpec& block, bool& flag) {
+  const auto value = layer.find(key);
+  if (value == layer.end()) return;
+  if (!value->is_boolean() || !block.routed) fail(where, std::string(key) + " needs a routed layer and true or false");
+  flag = value->get<bool>();
+}
+
 void apply_layer(const Json& layer, const std::string& where, BlockSpec& block) {
   if (!layer.is_object()) fail(where, "expected an object");
   for (const auto& [key, value] : layer.items()) {
     if (key == "router") {
       const RouterSpec router = parse_router_spec(value, where);
       make_routed(block, router);
-    } else if (key != "kinds") {
-      fail(where, "unknown key " + printable(key) + ", expected router or kinds");
+    } else if (key != "kinds" && key != kSharedExpert && key != kOutputBias) {
+      fail(where, "unknown key " + printable(key) + ", expected router, kinds, shared_expert or output_bias");
     }
   }
+  apply_flag(layer, kSharedExpert, where, block, block.moe.shared_expert);
+  apply_flag(layer, kOutputBias, where, block, block.moe.output_bias);
   const auto kinds = layer.find("kinds");
   if (kinds == layer.end()) return;
   if (!kinds->is_object() || !block.routed) fail(where, "kinds needs a routed layer and an object of expert: kind");
@@ -77,6 +88,12 @@ std::optional<Json> stored_routing(const ModelConfig& config, const ModelConfig&
     const bool known = b < plain.blocks.size() && plain.blocks[b].routed;
     Json entry = Json::object();
     if (!known || !(plain.blocks[b].moe.router == block.moe.router)) entry["router"] = to_json(block.moe.router);
+    if (block.moe.shared_expert != (known && plain.blocks[b].moe.shared_expert)) {
+      entry[kSharedExpert] = block.moe.shared_expert;
+    }
+    if (block.moe.output_bias != (known && plain.blocks[b].moe.output_bias)) {
+      entry[kOutputBias] = block.moe.output_bias;
+    }
     for (std::size_t e = 0; e < block.moe.kinds.size(); ++e) {
       const bool same =
           known && e < plain.blocks[b].moe.kinds.size() && plain.blocks[b].moe.kinds[e] == block.moe.kinds[e];

@@ -1,0 +1,177 @@
+#include "compress/carve_tensors.h"
+
+#include <cmath>
+#include <utility>
+
+#include "base/error.h"
+#include "tensor/block_formats.h"
+
+namespace junto {
+namespace {
+
+constexpr const char* kRoles[] = {"ffn_gate", "ffn_up", "ffn_down"};
+
+std::string in_block(int block, const std::string& role) {
+  return "blk." + std::to_string(block) + "." + role;
+}
+
+const Tensor* find(const TensorTable& tensors, const std::string& name) {
+  const auto found = tensors.find(name);
+  return found == tensors.end() ? nullptr : &found->second;
+}
+
+TensorToWrite floats(std::string name, Shape shape, std::vector<float> values) {
+  return to_write(std::move(name), make_tensor(std::move(shape), std::move(values)));
+}
+
+/// One expert or a stack of them: neurons[e] of each. The shape is [experts, ...] for a stack.
+struct Group {
+  std::string suffix;  // "_shexp" or "_exps"
+  bool stacked = false;
+  std::vector<std::vector<std::int32_t>> neurons;
+
+  Shape shape(std::int64_t rows, std::int64_t cols) const {
+    Shape out{rows, cols};
+    if (stacked) out.insert(out.begin(), std::ssize(neurons));
+    return out;
+  }
+  std::int64_t width() const { return std::ssize(neurons.front()); }
+};
+
+// Rows of gate or up, as they are stored.
+TensorToWrite gathered_rows(std::string name, const Tensor& from, const Group& group) {
+  TensorToWrite out{std::move(name), from.type, group.shape(group.width(), from.cols()), nullptr};
+  out.produce = [from, neurons = group.neurons](const ByteSink& sink) {
+    const std::size_t bytes = from.row_bytes();
+    for (const auto& expert : neurons) {
+      for (const std::int32_t n : expert) sink(from.bytes.subspan(static_cast<std::size_t>(n) * bytes, bytes));
+    }
+  };
+  return out;
+}
+
+// Columns of down, encoded anew: a row of an expert is a cut of the stored row.
+TensorToWrite gathered_columns(std::string name, const Tensor& from, const Group& group, DType type) {
+  TensorToWrite out{std::move(name), type, group.shape(from.rows(), group.width()), nullptr};
+  out.produce = [from, neurons = group.neurons, type, label = out.name](const ByteSink& sink) {
+    const std::vector<float> values = decode(from);
+    const auto width = neurons.front().size();
+    std::vector<float> row(width);
+    std::vector<std::byte> bytes(bytes_of(type, static_cast<std::int64_t>(width)));
+    for (const auto& expert : neurons) {
+      for (std::int64_t r = 0; r < from.rows(); ++r) {
+        for (std::size_t i = 0; i < width; ++i) row[i] = values[r * from.cols() + expert[i]];
+        try {
+          encode_values(type, row, bytes.data());
+        } catch (const Error& error) {
+          fail(tensor_label(label), error.what());
+        }
+        sink(bytes);
+      }
+    }
+  };
+  return out;
+}
+
+void add_group(const TensorTable& tensors, int block, const Group& group, DType down_type,
+               std::vector<TensorToWrite>& out) {
+  for (const char* role : {"ffn_gate", "ffn_up"}) {
+    const std::string name = in_block(block, role);
+    if (const Tensor* matrix = find(tensors, name + ".weight"))
+      out.push_back(gathered_rows(name + group.suffix + ".weight", *matrix, group));
+    const Tensor* bias = find(tensors, name + ".bias");
+    if (!bias) continue;
+    const std::vector<float> values = decode(*bias);
+    std::vector<float> kept;
+    for (const auto& expert : group.neurons) {
+      for (const std::int32_t n : expert) kept.push_back(values[n]);
+    }
+    Shape shape{group.width()};
+    if (group.stacked) shape.insert(shape.begin(), std::ssize(group.neurons));
+    out.push_back(floats(name + group.suffix + ".bias", std::move(shape), std::move(kept)));
+  }
+  const std::string down = in_block(block, "ffn_down");
+  out.push_back(gathered_columns(down + group.suffix + ".weight", tensors.find(down + ".weight")->second, group,
+                                 carved_down_type(down_type, group.width())));
+}
+
+// An expert that is not chosen leaves its mean output m_e: sum of all m_e as the layer's bias, and -m_e as the bias of
+// each expert, so that what is chosen counts once and all of them together are the old function.
+void add_means(const TensorTable& tensors, int block, const BlockCarving& carving, std::vector<TensorToWrite>& out,
+               std::vector<float>& layer_bias) {
+  const std::string down = in_block(block, "ffn_down");
+  const Tensor& matrix = tensors.find(down + ".weight")->second;
+  const std::vector<float> values = decode(matrix);
+  const std::int64_t hidden = matrix.rows(), experts = std::ssize(carving.experts);
+  std::vector<float> biases(static_cast<std::size_t>(experts * hidden));
+  for (std::int64_t e = 0; e < experts; ++e) {
+    const std::span<const float> mean = carving.unchosen_hidden.view().row(e);
+    for (std::int64_t d = 0; d < hidden; ++d) {
+      float sum = 0;
+      for (std::size_t i = 0; i < carving.experts[e].size(); ++i)
+        sum += values[d * matrix.cols() + carving.experts[e][i]] * mean[i];
+      biases[e * hidden + d] = -sum;
+      layer_bias[d] += sum;
+    }
+  }
+  out.push_back(floats(down + "_exps.bias", {experts, hidden}, std::move(biases)));
+}
+
+}  // namespace
+
+std::vector<std::string> dense_ffn_names(const TensorTable& tensors, int block) {
+  std::vector<std::string> names;
+  for (const char* role : kRoles) {
+    for (const char* kind : {".weight", ".bias"}) {
+      std::string name = in_block(block, role) + kind;
+      if (tensors.contains(name)) names.push_back(std::move(name));
+    }
+  }
+  return names;
+}
+
+std::int64_t dense_ffn_width(const TensorTable& tensors, int block) {
+  const Tensor* up = find(tensors, in_block(block, "ffn_up.weight"));
+  return up ? up->rows() : 0;
+}
+
+std::vector<float> down_column_norms(const TensorTable& tensors, int block) {
+  const Tensor& down = tensors.find(in_block(block, "ffn_down.weight"))->second;
+  std::vector<double> squares(static_cast<std::size_t>(down.cols()));
+  std::vector<float> row(squares.size());
+  for (std::int64_t r = 0; r < down.rows(); ++r) {
+    decode_row(down, r, row);
+    for (std::size_t n = 0; n < row.size(); ++n) squares[n] += static_cast<double>(row[n]) * row[n];
+  }
+  std::vector<float> norms;
+  for (const double square : squares) norms.push_back(static_cast<float>(std::sqrt(square)));
+  return norms;
+}
+
+DType carved_down_type(DType asked, std::int64_t width) {
+  return width % block_format(asked).block_values == 0 ? asked : DType::kF16;
+}
+
+std::vector<TensorToWrite> carved_tensors(const TensorTable& tensors, int block, const BlockCarving& carving,
+                                          const CarvedTensorOptions& options) {
+  std::vector<TensorToWrite> out;
+  const std::int64_t experts = std::ssize(carving.experts);
+  const std::string router = in_block(block, "ffn_gate_inp");
+  const auto weights = carving.router.view();
+  out.push_back(floats(router + ".weight", {experts, weights.cols},
+                       std::vector<float>(weights.data, weights.data + experts * weights.cols)));
+  out.push_back(floats(router + ".bias", {experts}, carving.router_bias));
+  if (!carving.shared.empty()) {
+    add_group(tensors, block, {"_shexp", false, {carving.shared}}, options.down_type, out);
+  }
+  add_group(tensors, block, {"_exps", true, carving.experts}, options.down_type, out);
+
+  const std::string down = in_block(block, "ffn_down");
+  std::vector<float> layer_bias(static_cast<std::size_t>(tensors.find(down + ".weight")->second.rows()));
+  if (const Tensor* bias = find(tensors, down + ".bias")) layer_bias = decode(*bias);
+  if (options.mean_of_unchosen) add_means(tensors, block, carving, out, layer_bias);
+  out.push_back(floats(in_block(block, "ffn_moe.bias"), {std::ssize(layer_bias)}, layer_bias));
+  return out;
+}
+
+}  // namespace junto

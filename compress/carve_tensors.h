@@ -1,0 +1,36 @@
+// The tensors of a carved block, made of the dense ones.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "compress/carve_router.h"
+#include "format/named_tensors.h"
+#include "model/tensor_names.h"
+#include "tensor/dtype.h"
+
+namespace junto {
+
+/// Canonical names of what a dense feed-forward has, "blk.3.ffn_up.weight" and so on, as far as `tensors` has them.
+std::vector<std::string> dense_ffn_names(const TensorTable& tensors, int block);
+
+/// The width F of a block's dense feed-forward, 0 where it has none.
+std::int64_t dense_ffn_width(const TensorTable& tensors, int block);
+
+/// Norms [F] of the columns of a block's down matrix.
+std::vector<float> down_column_norms(const TensorTable& tensors, int block);
+
+/// The type that down matrices with rows of `width` values get: `asked`, or F16 where `width` does not fill its blocks.
+DType carved_down_type(DType asked, std::int64_t width);
+
+struct CarvedTensorOptions {
+  DType down_type = DType::kQ8_0;
+  bool mean_of_unchosen = true;
+};
+
+/// Router, shared expert and stacks of routed experts. Rows of gate and up are copied bit for bit; down's rows are cut
+/// among the experts and encoded. Refers to the bytes of `tensors`, whose owners it keeps.
+std::vector<TensorToWrite> carved_tensors(const TensorTable& tensors, int block, const BlockCarving& carving,
+                                          const CarvedTensorOptions& options);
+
+}  // namespace junto
