@@ -1,6 +1,11 @@
 # The rooms, ground floor first. A room includes only rooms before it; a test walks the includes and checks it.
 set(JUNTO_ROOMS base tensor kernels format moe model compress analyze generate)
 
+# For a tree that only proves kernels on another architecture: the rooms that need no library.
+if(JUNTO_KERNELS_ONLY)
+  set(JUNTO_ROOMS base tensor kernels)
+endif()
+
 # Rooms whose tests run threads: what ThreadSanitizer is spent on (label `threads`).
 set(JUNTO_THREADED_ROOMS base kernels moe model generate)
 
@@ -37,6 +42,8 @@ function(junto_isa_flags)
     elseif(source MATCHES "_avx512\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
         "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-O3;${JUNTO_AVX512_WARNINGS}")
+    elseif(source MATCHES "_neon\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-march=armv8.2-a+dotprod;-O3")
     endif()
   endforeach()
 endfunction()
@@ -47,6 +54,9 @@ function(junto_sources room out)
   list(FILTER sources EXCLUDE REGEX "_(test|fuzz)\\.cc$")
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     list(FILTER sources EXCLUDE REGEX "_(avx2|avx512)\\.cc$")
+  endif()
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+    list(FILTER sources EXCLUDE REGEX "_neon\\.cc$")
   endif()
   set(${out} ${sources} PARENT_SCOPE)
 endfunction()

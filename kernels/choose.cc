@@ -1,5 +1,10 @@
 #include "kernels/choose.h"
 
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -15,6 +20,11 @@ struct IsaRow {
   bool (*available)();
 };
 
+// A set of another architecture.
+[[maybe_unused]] bool absent() {
+  return false;
+}
+
 #if defined(__x86_64__)
 // F16C has no bit that every compiler's builtin knows; each CPU with AVX2 and FMA has it.
 bool has_avx2() {
@@ -25,18 +35,20 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vnni");
 }
+constexpr auto has_neon = absent;
+#elif defined(__aarch64__)
+bool has_neon() {
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+}
+constexpr auto has_avx2 = absent, has_avx512 = absent;
 #else
-bool has_avx2() {
-  return false;
-}
-bool has_avx512() {
-  return false;
-}
+constexpr auto has_avx2 = absent, has_avx512 = absent, has_neon = absent;
 #endif
 
 constexpr IsaRow kIsas[] = {
     {Isa::kAvx512, "avx512", has_avx512},
     {Isa::kAvx2, "avx2", has_avx2},
+    {Isa::kNeon, "neon", has_neon},
     {Isa::kPortable, "portable", [] { return true; }},
 };
 
@@ -69,7 +81,7 @@ Isa isa_from_name(std::string_view name) {
     if (!row.available()) fail("JUNTO_ISA", "is " + std::string(name) + ", which this CPU does not have");
     return row.isa;
   }
-  fail("JUNTO_ISA", "is " + printable(name) + ", expected portable, avx2 or avx512");
+  fail("JUNTO_ISA", "is " + printable(name) + ", expected portable, avx2, avx512 or neon");
 }
 
 Isa chosen_isa() {

@@ -11,6 +11,7 @@ enum class Isa : std::uint8_t {
   kPortable,
   kAvx2,    // with FMA and F16C
   kAvx512,  // F, BW, VL, DQ and VNNI
+  kNeon,    // with dot product
 };
 
 std::string_view isa_name(Isa isa);

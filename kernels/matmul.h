@@ -98,7 +98,8 @@ void matmul(const WeightMatrix& w, RowRange range, const ActivationRows& x, std:
 /// Rows of w that one block of work should hold: callers cut [0, w.rows) at multiples of it.
 std::int64_t matmul_block_rows(const WeightMatrix& w);
 
-/// Name of the instruction set in use: "portable", "avx2", "avx512"; JUNTO_ISA forces one (Error if the CPU lacks it).
+/// Name of the instruction set in use: "portable", "avx2", "avx512", "neon"; JUNTO_ISA forces one (Error if the CPU
+/// lacks it).
 std::string_view active_isa();
 
 }  // namespace junto

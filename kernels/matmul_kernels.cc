@@ -37,7 +37,23 @@ extern const MatmulKernel kMatmulQ4_KAvx512;
 extern const MatmulKernel kMatmulQ5_KAvx512;
 extern const MatmulKernel kMatmulQ6_KAvx512;
 extern const MatmulKernel kMatmulIQ4_XSAvx512;
-
+#elif defined(__aarch64__)
+extern const MatmulKernel kMatmulF32Neon;
+extern const MatmulKernel kMatmulF16Neon;
+extern const MatmulKernel kMatmulBF16Neon;
+extern const MatmulKernel kMatmulQ4_0Neon;
+extern const MatmulKernel kMatmulQ4_1Neon;
+extern const MatmulKernel kMatmulQ5_0Neon;
+extern const MatmulKernel kMatmulQ5_1Neon;
+extern const MatmulKernel kMatmulQ8_0Neon;
+extern const MatmulKernel kMatmulIQ4_NLNeon;
+extern const MatmulKernel kMatmulMXFP4Neon;
+extern const MatmulKernel kMatmulQ2_KNeon;
+extern const MatmulKernel kMatmulQ3_KNeon;
+extern const MatmulKernel kMatmulQ4_KNeon;
+extern const MatmulKernel kMatmulQ5_KNeon;
+extern const MatmulKernel kMatmulQ6_KNeon;
+extern const MatmulKernel kMatmulIQ4_XSNeon;
 #endif
 
 namespace {
@@ -55,6 +71,12 @@ constexpr const MatmulKernel* kAvx512[] = {
     &kMatmulIQ4_NLAvx512, &kMatmulMXFP4Avx512, &kMatmulQ2_KAvx512, &kMatmulQ3_KAvx512,
     &kMatmulQ4_KAvx512,   &kMatmulQ5_KAvx512,  &kMatmulQ6_KAvx512, &kMatmulIQ4_XSAvx512,
 };
+#elif defined(__aarch64__)
+constexpr const MatmulKernel* kNeon[] = {
+    &kMatmulF32Neon,  &kMatmulF16Neon,  &kMatmulBF16Neon,   &kMatmulQ4_0Neon,   &kMatmulQ4_1Neon, &kMatmulQ5_0Neon,
+    &kMatmulQ5_1Neon, &kMatmulQ8_0Neon, &kMatmulIQ4_NLNeon, &kMatmulMXFP4Neon,  &kMatmulQ2_KNeon, &kMatmulQ3_KNeon,
+    &kMatmulQ4_KNeon, &kMatmulQ5_KNeon, &kMatmulQ6_KNeon,   &kMatmulIQ4_XSNeon,
+};
 #endif
 
 }  // namespace
@@ -63,6 +85,8 @@ std::span<const MatmulKernel* const> matmul_kernels(Isa isa) {
 #if defined(__x86_64__)
   if (isa == Isa::kAvx512) return kAvx512;
   if (isa == Isa::kAvx2) return kAvx2;
+#elif defined(__aarch64__)
+  if (isa == Isa::kNeon) return kNeon;
 #endif
   static_cast<void>(isa);
   return {};

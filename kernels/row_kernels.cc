@@ -8,6 +8,8 @@ namespace junto {
 #if defined(__x86_64__)
 extern const RowKernels kRowKernelsAvx2;    // row_kernels_avx2.cc
 extern const RowKernels kRowKernelsAvx512;  // row_kernels_avx512.cc
+#elif defined(__aarch64__)
+extern const RowKernels kRowKernelsNeon;  // row_kernels_neon.cc
 #endif
 
 namespace {
@@ -21,6 +23,8 @@ const RowKernels& row_kernels(Isa isa) {
 #if defined(__x86_64__)
   if (isa == Isa::kAvx512) return kRowKernelsAvx512;
   if (isa == Isa::kAvx2) return kRowKernelsAvx2;
+#elif defined(__aarch64__)
+  if (isa == Isa::kNeon) return kRowKernelsNeon;
 #endif
   return kPortable;
 }
