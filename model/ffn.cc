@@ -61,28 +61,6 @@ void run_dense(Pass& pass, std::size_t block, MatrixView<float> out) {
   observe_dense(pass, Point::kGatedHidden, block, pass.w.dense.hidden.front().hidden.view());
 }
 
-void run_routed(Pass& pass, std::size_t block, MatrixView<float> out) {
-  Workspace& w = pass.w;
-  const MoeSpec& moe = pass.model.config.blocks[block].moe;
-  const BlockWeights& weights = pass.model.blocks[block];
-  route_rows(pass, block, weights.router, moe.router, weights.selection_bias, false);
-  observe(pass, Point::kExpertInput, block, w.normed.view());
-  w.slot_output.resize(w.plan.slots(), pass.model.config.hidden_size);
-  const ExpertUse use = run_experts(pass.experts->layers[block].experts, w.plan, w.groups, moe.router.weight_on,
-                                    pass.activations, w.normed_rows, pass.pool, w.experts, w.slot_output.view());
-  pass.counters.bytes_read += use.bytes_read;
-  pass.model.experts->count(static_cast<int>(block), use);
-  observe_gated_hidden(pass, block);
-  observe(pass, Point::kExpertOutput, block, w.slot_output.view());
-  for_each_row(pass,
-               [&](std::int64_t r) { combine(w.plan, w.slot_output.view(), r, r + 1, out, moe.router.weight_on); });
-  if (!weights.moe_bias.empty()) {
-    for_each_row(pass, [&](std::int64_t r) {
-      for (std::int64_t d = 0; d < out.cols; ++d) out.at(r, d) += weights.moe_bias[d];
-    });
-  }
-}
-
 void add_shared(Pass& pass, std::size_t block, MatrixView<float> out) {
   Workspace& w = pass.w;
   const MoeSpec& moe = pass.model.config.blocks[block].moe;
@@ -99,6 +77,69 @@ void add_shared(Pass& pass, std::size_t block, MatrixView<float> out) {
     const float factor = moe.shared_gate ? 1.0f / (1.0f + std::exp(-w.shared_gate.view().at(r, 0))) : 1.0f;
     for (std::int64_t d = 0; d < out.cols; ++d) out.at(r, d) += factor * w.shared_output.view().at(r, d);
   });
+}
+
+// The shared expert as one more slot of every row, the last one with weight 1: its tasks join those of the routed
+// experts instead of waiting for them in parallel regions of its own. The sum has the same order and so the same bits.
+bool joins_routed(const Pass& pass, const MoeSpec& moe) {
+  const bool watched =
+      pass.hooks && (pass.hooks->observes(Point::kGatedHidden) || pass.hooks->observes(Point::kExpertOutput));
+  return moe.shared_expert && !moe.shared_gate && !watched;
+}
+
+void plan_with_shared(int experts, Workspace& w) {
+  w.joint_plan.clear();
+  for (std::int64_t unit = 0; unit < w.plan.units(); ++unit) {
+    for (std::int32_t slot = w.plan.offset[unit]; slot < w.plan.offset[unit + 1]; ++slot) {
+      w.joint_plan.expert.push_back(w.plan.expert[slot]);
+      w.joint_plan.weight.push_back(w.plan.weight[slot]);
+    }
+    w.joint_plan.expert.push_back(experts);
+    w.joint_plan.weight.push_back(1.0f);
+    w.joint_plan.offset.push_back(static_cast<std::int32_t>(w.joint_plan.expert.size()));
+  }
+  group_by_expert(w.joint_plan, experts + 1, w.joint_groups);
+}
+
+// The store counts routed experts; the shared one is among the block's own bytes.
+void leave_out_shared(const ExpertWeights& shared, std::int64_t rows, ExpertUse& use) {
+  use.rows -= rows;
+  use.experts_read -= rows > 0 ? 1 : 0;
+  use.bytes_read -= rows > 0 ? static_cast<std::int64_t>(shared.bytes()) : 0;
+  use.flops -= rows * shared.flops_per_row();
+}
+
+void run_routed(Pass& pass, std::size_t block, MatrixView<float> out) {
+  Workspace& w = pass.w;
+  const MoeSpec& moe = pass.model.config.blocks[block].moe;
+  const BlockWeights& weights = pass.model.blocks[block];
+  route_rows(pass, block, weights.router, moe.router, weights.selection_bias, false);
+  observe(pass, Point::kExpertInput, block, w.normed.view());
+  const bool joint = joins_routed(pass, moe);
+  if (joint) {
+    plan_with_shared(moe.router.experts, w);
+    const auto& experts = pass.experts->layers[block].experts;
+    w.joint_experts.assign(experts.begin(), experts.end());
+    w.joint_experts.push_back(&weights.shared);
+  }
+  const RoutePlan& plan = joint ? w.joint_plan : w.plan;
+  w.slot_output.resize(plan.slots(), pass.model.config.hidden_size);
+  ExpertUse use = run_experts(joint ? std::span<const ExpertWeights* const>(w.joint_experts)
+                                    : std::span<const ExpertWeights* const>(pass.experts->layers[block].experts),
+                              plan, joint ? w.joint_groups : w.groups, moe.router.weight_on, pass.activations,
+                              w.normed_rows, pass.pool, w.experts, w.slot_output.view());
+  if (joint) leave_out_shared(weights.shared, pass.count(), use);
+  pass.counters.bytes_read += use.bytes_read;
+  pass.model.experts->count(static_cast<int>(block), use);
+  observe_gated_hidden(pass, block);
+  observe(pass, Point::kExpertOutput, block, w.slot_output.view());
+  for_each_row(pass, [&](std::int64_t r) { combine(plan, w.slot_output.view(), r, r + 1, out, moe.router.weight_on); });
+  if (moe.shared_expert && !joint) add_shared(pass, block, out);
+  if (!weights.moe_bias.empty()) {
+    for_each_row(pass, [&](std::int64_t r) {
+      for (std::int64_t d = 0; d < out.cols; ++d) out.at(r, d) += weights.moe_bias[d];
+    });
+  }
 }
 
 }  // namespace
@@ -144,7 +185,6 @@ void run_ffn(Pass& pass, std::size_t block) {
     if (later) w.shortcut.resize(pass.count(), result.cols);
     const MatrixView<float> out = later ? w.shortcut.view() : result;
     run_routed(pass, block, out);
-    if (spec.moe.shared_expert) add_shared(pass, block, out);
   }
   if (spec.dense) {
     if (spec.routed && !later) {  // both on one input, summed

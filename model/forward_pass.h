@@ -39,6 +39,9 @@ struct Workspace {
   std::vector<std::vector<float>> worker_scores;  // [threads][32]
   Matrix<float> router_logits, slot_output, shared_output, shared_gate, scores;
   RoutePlan plan, unit_plan;
+  RoutePlan joint_plan;                             // plan with the shared expert as id E, last in every row
+  ExpertGroups joint_groups;                        // of it
+  std::vector<const ExpertWeights*> joint_experts;  // [E + 1]
   RouteScratch route;
   ExpertGroups groups, unit_groups;
   ExpertScratch experts, dense;
