@@ -155,13 +155,17 @@ std::vector<Recipe> recipes(const std::string& source_path) {
   return out;
 }
 
-// The largest that reads no more than `bytes`, else the smallest there is.
+// The largest that reads no more than `bytes`, of one type where there is one (more bytes elsewhere do not make up for
+// down matrices of two bits), else the smallest there is.
 const Recipe& recipe_for(const std::vector<Recipe>& all, double bytes) {
-  const Recipe* best = nullptr;
-  for (const Recipe& recipe : all) {
-    if (recipe.bytes_per_token <= bytes && (!best || recipe.bytes_per_token > best->bytes_per_token)) best = &recipe;
+  for (const bool one_type : {true, false}) {
+    const Recipe* best = nullptr;
+    for (const Recipe& recipe : all) {
+      if (one_type && recipe.label.find("down") != std::string::npos) continue;
+      if (recipe.bytes_per_token <= bytes && (!best || recipe.bytes_per_token > best->bytes_per_token)) best = &recipe;
+    }
+    if (best) return *best;
   }
-  if (best) return *best;
   return *std::ranges::min_element(all, {}, &Recipe::bytes_per_token);
 }
 

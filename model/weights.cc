@@ -340,7 +340,14 @@ void Loader::load(Model& model) {
     experts.push_back(config_.blocks[b].routed ? routed_experts(b) : std::vector<ExpertWeights>());
   }
   for (const auto& layer : experts) {
-    for (const ExpertWeights& expert : layer) model.routed_bytes += expert.bytes();
+    for (const ExpertWeights& expert : layer) {
+      model.routed_bytes += expert.bytes();
+      // As stored: interleaved rows may be padded, and what is left of the file is the blocks'.
+      for (const Linear* linear : {&expert.gate, &expert.up, &expert.down}) {
+        model.routed_bytes -= linear->weights.bytes();
+        model.routed_bytes += static_cast<std::size_t>(linear->weights.rows) * linear->weights.row_bytes;
+      }
+    }
   }
   model.experts = std::make_unique<ExpertStore>(std::move(experts), hidden_, model.path);
   tensors_.refuse_unused(config_.blocks.size());
