@@ -18,9 +18,15 @@ file(COPY ${CMAKE_CURRENT_LIST_DIR}/consumer DESTINATION ${SCRATCH})
 run(${CMAKE_COMMAND} -S ${SCRATCH}/consumer -B ${SCRATCH}/build -G Ninja -DCMAKE_PREFIX_PATH=${SCRATCH}/prefix
     -DCMAKE_BUILD_TYPE=Release)
 run(${CMAKE_COMMAND} --build ${SCRATCH}/build)
-run(${SCRATCH}/build/consumer)
-if(NOT output STREQUAL "junto\n")
-  message(FATAL_ERROR "the consumer printed '${output}', expected 'junto'")
+# The program outside and the installed junto generate the same text.
+set(model ${CMAKE_CURRENT_LIST_DIR}/../testdata/oracles/checkpoints/olmoe)
+run(${SCRATCH}/build/consumer ${model} "Ask whoever knows best.")
+set(consumed "${output}")
+execute_process(COMMAND ${SCRATCH}/prefix/bin/junto run ${model} --raw -p "Ask whoever knows best." -n 8 --temp 0
+                        --policy top_k=2
+                OUTPUT_VARIABLE output ERROR_VARIABLE cost RESULT_VARIABLE status)
+if(NOT status EQUAL 0 OR NOT output STREQUAL consumed OR output STREQUAL "\n" OR NOT cost MATCHES " 2\\.0 of 16 experts")
+  message(FATAL_ERROR "the consumer printed '${consumed}', junto run '${output}' and '${cost}'")
 endif()
 run(${SCRATCH}/prefix/bin/junto --version)
 if(NOT output MATCHES "^junto ${VERSION}\n.*\\(in use\\)")
