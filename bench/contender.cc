@@ -191,8 +191,8 @@ class Contender {
   void add_cache(std::size_t block, ReadList& list) const {
     const KvRegion& region = session_.decoder->kv_layout().blocks[block];
     for (std::size_t p = 0; p < sequence_.pages.size(); ++p) {
-      const auto filled = std::min<std::int64_t>(
-          kPagePositions, sequence_.length() - static_cast<std::int64_t>(p) * kPagePositions);
+      const auto filled =
+          std::min<std::int64_t>(kPagePositions, sequence_.length() - static_cast<std::int64_t>(p) * kPagePositions);
       for (int head = 0; filled > 0 && head < region.heads; ++head) {
         const KvPage& page = *sequence_.pages[p];
         list.add(page.key(region, head, 0), region.key_row_bytes * static_cast<std::size_t>(filled));
@@ -220,12 +220,18 @@ Options parse(int count, char** arguments) {
     if (++i == count) fail(name, "has no value");
     const std::string value = arguments[i];
     const auto number = [&] { return parse_numbers(value, name, "a number", std::int64_t{1} << 31).at(0); };
-    if (name == "--ids") options.ids = value;
-    else if (name == "--context") options.context = number();
-    else if (name == "--tokens") options.tokens = std::max<std::int64_t>(1, number());
-    else if (name == "--threads") options.model.threads = static_cast<int>(number());
-    else if (name == "--kv") options.model.kv = value;
-    else fail(name, "is no option of contender");
+    if (name == "--ids")
+      options.ids = value;
+    else if (name == "--context")
+      options.context = number();
+    else if (name == "--tokens")
+      options.tokens = std::max<std::int64_t>(1, number());
+    else if (name == "--threads")
+      options.model.threads = static_cast<int>(number());
+    else if (name == "--kv")
+      options.model.kv = value;
+    else
+      fail(name, "is no option of contender");
   }
   if (options.model.path.empty() || options.ids.empty()) fail("contender", "needs MODEL and --ids FILE");
   return options;
@@ -239,9 +245,12 @@ int main(int count, char** arguments) {
     junto::Contender contender(junto::parse(count, arguments));
     contender.ready();
     for (std::string line; std::getline(std::cin, line);) {
-      if (line == "probe") contender.probe();
-      else if (line.starts_with("go ")) contender.go(junto::parse_numbers(line.substr(3), "go", "a step", 1 << 30).at(0));
-      else junto::fail("contender", "command is \"" + line + "\", expected go I or probe");
+      if (line == "probe")
+        contender.probe();
+      else if (line.starts_with("go "))
+        contender.go(junto::parse_numbers(line.substr(3), "go", "a step", 1 << 30).at(0));
+      else
+        junto::fail("contender", "command is \"" + line + "\", expected go I or probe");
     }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "contender: %s\n", error.what());

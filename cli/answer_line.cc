@@ -14,9 +14,12 @@ double ratio(double above, double below) {
   return below > 0 ? above / below : 0;
 }
 
+// Of the answer's tokens, however many rows and calls they took; of the prompt's where there is no more.
 double bytes_per_token(const Generated& answer) {
-  const DecoderCounters& work = answer.decode.rows > 0 ? answer.decode : answer.prefill;
-  return ratio(static_cast<double>(work.bytes_read), static_cast<double>(work.rows));
+  if (answer.decode_tokens > 0) {
+    return ratio(static_cast<double>(answer.decode.bytes_read), static_cast<double>(answer.decode_tokens));
+  }
+  return ratio(static_cast<double>(answer.prefill.bytes_read), static_cast<double>(answer.prefill.rows));
 }
 
 std::string fixed(double value, int digits) {
@@ -52,6 +55,11 @@ Json timings_json(const Generated& answer) {
           {"first_token_s", answer.prefill_seconds}};
 }
 
+Json speculation_json(const Generated& answer) {
+  const SpeculationCount& count = answer.speculation;
+  return {{"calls", count.calls}, {"guessed", count.guessed}, {"accepted", count.accepted}};
+}
+
 std::string answer_line(const Session& session, const Generated& answer, std::int64_t used, const ContextLimit& context,
                         double bandwidth) {
   const DecoderCounters work = answer.prefill + answer.decode;
@@ -59,6 +67,10 @@ std::string answer_line(const Session& session, const Generated& answer, std::in
                      fixed(answer.decode_tokens_per_second(), 1) + " tok/s (prompt " +
                      fixed(answer.prefill_tokens_per_second(), 1) + "), first token " +
                      fixed(answer.prefill_seconds, 2) + " s";
+  if (answer.speculation.guessed > 0) {
+    line += ", " + std::to_string(answer.speculation.accepted) + " of " + std::to_string(answer.speculation.guessed) +
+            " guesses accepted";
+  }
   if (work.routed_rows > 0) {
     const double per_token = ratio(static_cast<double>(work.routed_slots), static_cast<double>(work.routed_rows));
     const double all = ratio(static_cast<double>(work.possible_slots), static_cast<double>(work.routed_rows));

@@ -17,8 +17,11 @@ Json routing_json(const ModelConfig& config, const Generated& answer);
 /// {"prefill_tokens_per_s", "decode_tokens_per_s", "first_token_s"}.
 Json timings_json(const Generated& answer);
 
-/// "12 + 40 tokens, 35.2 tok/s, first token 0.06 s, 2.0 of 8 experts a token, 120 MB, 43 % of 18.2 GB/s, context
-/// 52/8192". `bandwidth` is the machine's in bytes per second; 0 leaves its share out.
+/// {"calls", "guessed", "accepted"}: calls with guessed tokens, and the tokens; see generate/speculate.h.
+Json speculation_json(const Generated& answer);
+
+/// "12 + 40 tokens, 35.2 tok/s, first token 0.06 s, 21 of 34 guesses accepted, 2.0 of 8 experts a token, 120 MB, 43 %
+/// of 18.2 GB/s, context 52/8192". `bandwidth` is the machine's in bytes per second; 0 leaves its share out.
 std::string answer_line(const Session& session, const Generated& answer, std::int64_t used, const ContextLimit& context,
                         double bandwidth);
 

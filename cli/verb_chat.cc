@@ -17,6 +17,7 @@
 #include "cli/machine.h"
 #include "cli/sampling_arguments.h"
 #include "cli/session.h"
+#include "cli/speculation_arguments.h"
 #include "cli/terminal.h"
 
 namespace junto {
@@ -25,6 +26,7 @@ namespace {
 struct ChatOptions {
   ModelOptions model;
   SamplingArguments sampling;
+  SpeculationArguments speculation;
   std::optional<std::string> system;
   std::optional<int> context;
   bool json = false;
@@ -87,6 +89,7 @@ void ChatLoop::answer(const std::string& message) {
     const Json out = {{"ids", answer.ids},
                       {"text", answer.text},
                       {"timings", timings_json(answer)},
+                      {"speculation", speculation_json(answer)},
                       {"routing", routing_json(session_.model->config, answer)}};
     std::printf("%s\n", out.dump().c_str());
   } else if (!answer.text.ends_with('\n')) {
@@ -134,6 +137,9 @@ int run_chat(const ChatOptions& options) {
   GenerateOptions generation = generate_options(options.sampling, session, context, options.model.chunk);
   if (!options.json) generation.on_text = print_streamed;
   generation.interrupted = &interrupt_flag();
+  if (options.speculation.draft) require_tokenizer(session);
+  const std::unique_ptr<Speculator> speculator = make_speculator(options.speculation, session);
+  generation.speculator = speculator.get();
   Conversation conversation(session, generation, context);
   if (options.system) conversation.set_system(*options.system);
   print_note(session.checkpoint.path + ", " + context.describe() +
@@ -151,7 +157,8 @@ Command chat_command() {
   command.about = "A conversation in the terminal";
   command.arguments = {model_argument(options->model.path),
                        {.name = "--system", .target = &options->system, .value = "TEXT", .help = "The system message"}};
-  for (const auto& more : {sampling_arguments(options->sampling), model_arguments(options->model)}) {
+  for (const auto& more : {sampling_arguments(options->sampling), speculation_arguments(options->speculation),
+                           model_arguments(options->model)}) {
     for (const Argument& argument : more) {
       if (!is_positional(argument)) command.arguments.push_back(argument);
     }

@@ -15,6 +15,7 @@
 #include "cli/routing_picture.h"
 #include "cli/sampling_arguments.h"
 #include "cli/session.h"
+#include "cli/speculation_arguments.h"
 #include "cli/terminal.h"
 #include "format/chat_prompt.h"
 #include "generate/generate.h"
@@ -25,6 +26,7 @@ namespace {
 struct RunOptions {
   ModelOptions model;
   SamplingArguments sampling;
+  SpeculationArguments speculation;
   std::optional<std::string> prompt, ids, file, system;
   std::optional<int> context;
   bool raw = false;
@@ -91,6 +93,7 @@ Json answer_json(const std::vector<std::int32_t>& prompt, const Generated& answe
           {"ids", answer.ids},
           {"text", answer.text},
           {"timings", timings_json(answer)},
+          {"speculation", speculation_json(answer)},
           {"routing", routing_json(session.model->config, answer)}};
 }
 
@@ -114,6 +117,8 @@ int run_run(const RunOptions& options) {
   GenerateOptions generation = generate_options(options.sampling, session, context, options.model.chunk);
   start_decoder(session,
                 generation.max_tokens < 0 ? context.tokens : std::min(context.tokens, tokens + generation.max_tokens));
+  const std::unique_ptr<Speculator> speculator = make_speculator(options.speculation, session);
+  generation.speculator = speculator.get();
   generation.interrupted = &interrupt_flag();
   if (!options.json) generation.on_text = print_streamed;
   RoutingTrace trace(session.model->config);
@@ -162,7 +167,8 @@ Command run_command() {
        .help = "The prompt from a file; - is standard input"},
       {.name = "--raw", .target = &options->raw, .help = "Continue the text plainly, without the chat template"},
       {.name = "--system", .target = &options->system, .value = "TEXT", .help = "A system message before the prompt"}};
-  for (const auto& more : {sampling_arguments(options->sampling), model_arguments(options->model)}) {
+  for (const auto& more : {sampling_arguments(options->sampling), speculation_arguments(options->speculation),
+                           model_arguments(options->model)}) {
     for (const Argument& argument : more) {
       if (!is_positional(argument)) command.arguments.push_back(argument);
     }
@@ -174,6 +180,7 @@ Command run_command() {
   command.examples =
       "  junto run smollm2 -p 'Why is the sky blue?'\n"
       "  junto run model.gguf --raw -p 'Once upon a time' -n 64 --temp 0\n"
+      "  junto run large.gguf --draft small.gguf -p 'Name ten rivers.'\n"
       "  junto run moe.gguf -f question.txt --policy 'top_k=2;0-3:top_k=1' --json\n"
       "  junto run testdata/oracles/checkpoints/olmoe --ids 5,17,40 -n 8 --show-routing\n";
   command.execute = [options] { return run_run(*options); };

@@ -116,6 +116,22 @@ TEST(RunVerb, SameSeedSameText) {
   EXPECT_EQ(answered(base + Arguments{"7", "--top-k", "1"})["ids"], likeliest["ids"]);
 }
 
+TEST(RunVerb, SpeculationChangesNoToken) {
+  const std::string model = checkpoint_path("mixtral");
+  const Arguments asked = {model, "--ids", "40,50,60,40,50,60,40,50", "-n", "60", "--seed", "3", "--ignore-eos"};
+  const Json plain = answered(asked + Arguments{"--speculate", "off"});
+  EXPECT_EQ(plain["speculation"], Json({{"calls", 0}, {"guessed", 0}, {"accepted", 0}}));
+  for (const Arguments& how : {Arguments{}, {"--speculate", "ngram"}, {"--draft", checkpoint_path("qwen3")}}) {
+    const Json answer = answered(asked + how);
+    EXPECT_EQ(answer["ids"], plain["ids"]);
+    EXPECT_EQ(answer["text"], plain["text"]);
+    EXPECT_LE(answer["speculation"]["accepted"], answer["speculation"]["guessed"]);
+  }
+  const auto error = [&](const Arguments& how) { return run_junto(Arguments{"run"} + asked + how).err; };
+  EXPECT_EQ(error({"--speculate", "draft"}), "junto: --speculate: is draft, which needs --draft MODEL\n");
+  EXPECT_EQ(error({"--speculate", "off", "--draft", model}), "junto: --draft: is given, but --speculate is off\n");
+}
+
 TEST(RunVerb, EndsAtAnEndTokenUnlessTold) {
   // The bias makes </s> certain.
   const Arguments base = {checkpoint_path("olmoe"), "--ids", "5,6", "-n", "3", "--logit-bias", "2=1000"};

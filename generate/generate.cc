@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "generate/text_stream.h"
@@ -54,19 +56,27 @@ class Answer {
     const Clock::time_point start = Clock::now();
     const DecoderCounters before = decoder_.counters();
     std::span<const float> logits = feed(prompt);
-    const Clock::time_point decode_start = Clock::now();
     const DecoderCounters prefilled = decoder_.counters();
+    const std::int64_t prompt_end = sequence_.length();
+    if (speculator() != nullptr) speculator()->begin(decoder_.model(), prefilled - before, sequence_.tokens);
     out_.prefill_seconds = seconds_since(start);
-    while (next(logits)) logits = feed_part(decoder_, sequence_, {&out_.ids.back(), 1}, true, options_.hooks);
+    const Clock::time_point decode_start = Clock::now();
+    decode(logits);
     out_.decode_seconds = seconds_since(decode_start);
+    out_.decode_tokens = sequence_.length() - prompt_end;
     out_.prefill = prefilled - before;
     out_.decode = decoder_.counters() - prefilled;
+    if (speculator() != nullptr) out_.speculation = speculator()->count();
     show(stream_.finish());
     sequence_.states[kSamplerState] = save_random(random_);
     return std::move(out_);
   }
 
  private:
+  // Carried router state is of the last position alone, so it could not be taken back: nothing is guessed with it.
+  Speculator* speculator() const {
+    return options_.hooks == nullptr && sequence_.carries.empty() ? options_.speculator : nullptr;
+  }
   bool interrupted() const { return options_.interrupted != nullptr && options_.interrupted->load(); }
 
   // Logits of the prompt's last token; none where the user did not wait for them.
@@ -81,9 +91,56 @@ class Answer {
     return interrupted() ? std::span<const float>() : logits;
   }
 
-  void check_finite(std::span<const float> logits) const {
+  // Tokens until the answer ends. `logits` are of the last position of the sequence.
+  void decode(std::span<const float> logits) {
+    bool more = next(logits, sequence_.tokens);
+    while (more) {
+      const std::span<const std::int32_t> guess = guess_tokens();
+      const Clock::time_point start = Clock::now();
+      const std::int64_t fed = sequence_.length() + 1;  // where guesses begin
+      const MatrixView<const float> rows = feed_guess(guess);
+      const double seconds = seconds_since(start);
+      // Row i has the logits after i guesses; guesses stay as long as they are what is drawn.
+      std::int64_t kept = 0;
+      while ((more = next(rows.row(kept), std::span(sequence_.tokens).first(static_cast<std::size_t>(fed + kept)))) &&
+             kept < std::ssize(guess) && out_.ids.back() == guess[static_cast<std::size_t>(kept)]) {
+        ++kept;
+      }
+      // All that a sequence knows of a position is in its rows of the cache, convolutions' inputs included.
+      truncate(sequence_, fed + kept);
+      if (speculator() != nullptr) speculator()->learn(seconds, static_cast<int>(kept));
+    }
+  }
+
+  // What may follow the token that was drawn last. The answer must have room for each of them and one more.
+  std::span<const std::int32_t> guess_tokens() {
+    if (speculator() == nullptr) return {};
+    std::int64_t most = context_ - sequence_.length() - 1;
+    if (options_.max_tokens >= 0) most = std::min(most, options_.max_tokens - std::ssize(out_.ids) - 1);
+    text_.assign(sequence_.tokens.begin(), sequence_.tokens.end());
+    text_.push_back(out_.ids.back());
+    return speculator()->guess(text_, static_cast<int>(std::clamp<std::int64_t>(most, 0, GuessLength::kMost)),
+                               options_.sampler, random_);
+  }
+
+  // Feeds the last token and guesses; logits of all of them.
+  MatrixView<const float> feed_guess(std::span<const std::int32_t> guess) {
+    rows_.assign(guess.size() + 1, Row());
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      rows_[i].token = i == 0 ? out_.ids.back() : guess[i - 1];
+      rows_[i].logits = true;
+    }
+    Sequence* const sequences[] = {&sequence_};
+    Batch batch;
+    batch.sequences = sequences;
+    batch.rows = rows_;
+    batch.hooks = options_.hooks;
+    return decoder_.forward(batch).logits;
+  }
+
+  void check_finite(std::span<const float> logits, std::size_t length) const {
     if (std::ranges::all_of(logits, [](float x) { return std::isfinite(x); })) return;
-    fail(decoder_.model().path, "logits are not finite at position " + std::to_string(sequence_.length() - 1));
+    fail(decoder_.model().path, "logits are not finite at position " + std::to_string(length - 1));
   }
 
   void show(const std::string& text) {
@@ -98,19 +155,19 @@ class Answer {
 
   bool enough() const { return static_cast<std::int64_t>(out_.ids.size()) == options_.max_tokens; }
 
-  /// Draws a token; true where it is to be fed back.
-  bool next(std::span<const float> logits) {
+  /// Draws a token to follow `text`; true where it is to be fed back.
+  bool next(std::span<const float> logits, std::span<const std::int32_t> text) {
     if (interrupted()) return end(Ending::kInterrupted);
     if (enough()) return end(Ending::kMaxTokens);
-    check_finite(logits);
-    const std::int32_t token = sample(logits, options_.sampler, sequence_.tokens, random_, scratch_);
+    check_finite(logits, text.size());
+    const std::int32_t token = sample(logits, options_.sampler, text, random_, scratch_);
     out_.ids.push_back(token);
     const bool ends = std::ranges::binary_search(options_.end_ids, token);
     if (ends && !options_.ignore_eos) return end(Ending::kEndOfGeneration);
     if (tokenizer_ != nullptr && !tokenizer_->is_special(token)) show(stream_.push(tokenizer_->token_bytes(token)));
     if (stream_.stopped()) return end(Ending::kStopText);
     if (enough()) return end(Ending::kMaxTokens);
-    if (sequence_.length() >= context_) return end(Ending::kContextFull);
+    if (std::ssize(text) >= context_) return end(Ending::kContextFull);
     return true;
   }
 
@@ -121,6 +178,8 @@ class Answer {
   TextStream stream_;
   Random random_;
   SamplerScratch scratch_;
+  std::vector<Row> rows_;
+  std::vector<std::int32_t> text_;
   std::int64_t context_ = 0;
   Generated out_;
 };
@@ -132,7 +191,7 @@ double Generated::prefill_tokens_per_second() const {
 }
 
 double Generated::decode_tokens_per_second() const {
-  return decode_seconds > 0 ? static_cast<double>(decode.calls) / decode_seconds : 0;
+  return decode_seconds > 0 ? static_cast<double>(decode_tokens) / decode_seconds : 0;
 }
 
 void check_prompt_fits(std::int64_t tokens, std::int64_t context, std::string_view where) {

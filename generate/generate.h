@@ -11,6 +11,7 @@
 
 #include "format/tokenizer.h"
 #include "generate/sampler.h"
+#include "generate/speculate.h"
 #include "model/decoder.h"
 
 namespace junto {
@@ -27,6 +28,9 @@ struct GenerateOptions {
   std::function<void(std::string_view text)> on_text;  // whole UTF-8 characters as they come; control tokens have none
   const std::atomic<bool>* interrupted = nullptr;      // set by a signal: the answer ends, the sequence stays usable
   const Hooks* hooks = nullptr;
+  /// Guesses tokens; keeps what it learns from answer to answer. The answer is the same without it (null). Nothing
+  /// is guessed with hooks, which would be shown rows that are taken back, and with carries.
+  Speculator* speculator = nullptr;
 };
 
 enum class Ending : std::uint8_t { kEndOfGeneration, kStopText, kMaxTokens, kContextFull, kInterrupted };
@@ -38,7 +42,9 @@ struct Generated {
   std::int64_t prompt_tokens = 0;   // fed by this call
   double prefill_seconds = 0;       // prompt, until the first token's logits
   double decode_seconds = 0;        // the rest
-  DecoderCounters prefill, decode;  // executed work of this call
+  std::int64_t decode_tokens = 0;   // of the answer, fed back for the next one's logits
+  DecoderCounters prefill, decode;  // executed work of this call, that of tokens taken back included
+  SpeculationCount speculation;
 
   double prefill_tokens_per_second() const;
   /// Of the tokens after the first one, which the prompt's logits give; 0 where there are none.

@@ -1,6 +1,8 @@
 // llama.cpp, or ik_llama.cpp (-DPEER_IK), as a contender of bench/peers/measure: the counterpart of bench/contender.cc,
 // with the same commands but `probe`. Written against llama.h; bench/peers/measure compiles it against the library that
 // it built. Options beyond the contender's: --flash 0|1, --ubatch N, --repack 0|1, --mmap 0|1.
+#include <llama.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -11,8 +13,6 @@
 #include <map>
 #include <string>
 #include <vector>
-
-#include "llama.h"
 
 namespace {
 
@@ -27,7 +27,7 @@ double now_s() {
 
 struct Options {
   std::string model, ids, kv = "f16";
-  std::map<std::string, int> numbers = {{"--context", 0}, {"--tokens", 1}, {"--threads", 2}, {"--flash", 1},
+  std::map<std::string, int> numbers = {{"--context", 0},  {"--tokens", 1}, {"--threads", 2}, {"--flash", 1},
                                         {"--ubatch", 512}, {"--repack", 1}, {"--mmap", 1}};
   int operator[](const char* name) const { return numbers.at(name); }
 };
@@ -41,10 +41,14 @@ Options parse(int count, char** arguments) {
       continue;
     }
     if (++i == count) fail(name + " has no value");
-    if (name == "--ids") options.ids = arguments[i];
-    else if (name == "--kv") options.kv = arguments[i];
-    else if (options.numbers.count(name)) options.numbers[name] = std::atoi(arguments[i]);
-    else fail(name + " is no option of the driver");
+    if (name == "--ids")
+      options.ids = arguments[i];
+    else if (name == "--kv")
+      options.kv = arguments[i];
+    else if (options.numbers.count(name))
+      options.numbers[name] = std::atoi(arguments[i]);
+    else
+      fail(name + " is no option of the driver");
   }
   if (options.model.empty() || options.ids.empty()) fail("needs MODEL and --ids FILE");
   return options;
