@@ -144,6 +144,7 @@ class Contender {
     if (last_ < 0) fail("probe", "comes before the first go");
     const ReadList list = list_step();
     const double seconds = list.read(*session_.pool);
+    truncate(sequence_, options_.context);  // the list names its pages
     std::printf("%.9f %zu\n", seconds, list.bytes());
     std::fflush(stdout);
   }
@@ -156,7 +157,7 @@ class Contender {
                                    static_cast<std::size_t>(options_.tokens));
   }
 
-  /// Computes the last step again to see its routes.
+  /// Computes the last step again to see its routes; the sequence keeps its rows.
   ReadList list_step() {
     const Model& model = *session_.model;
     std::vector<std::vector<std::int32_t>> chosen(model.blocks.size());
@@ -183,7 +184,6 @@ class Contender {
       list.add(block.shared);
     }
     list.add(model.output);
-    truncate(sequence_, options_.context);
     return list;
   }
 

@@ -17,6 +17,12 @@ constexpr Preset kPresets[] = {
       "num_attention_heads": 16, "num_key_value_heads": 16, "num_experts": 64, "num_experts_per_tok": 8,
       "norm_topk_prob": false, "vocab_size": 50304, "max_position_embeddings": 4096, "rope_theta": 10000.0,
       "rms_norm_eps": 1e-05, "hidden_act": "silu", "tie_word_embeddings": false})"},
+    {"olmoe-1b-7b-qwen3", "the same shape as a Qwen3 mixture, for engines without OLMoE", R"({
+      "architectures": ["Qwen3MoeForCausalLM"], "hidden_size": 2048, "intermediate_size": 1024,
+      "moe_intermediate_size": 1024, "num_hidden_layers": 16, "num_attention_heads": 16, "num_key_value_heads": 16,
+      "head_dim": 128, "num_experts": 64, "num_experts_per_tok": 8, "norm_topk_prob": true, "decoder_sparse_step": 1,
+      "mlp_only_layers": [], "vocab_size": 50304, "max_position_embeddings": 4096, "rope_theta": 10000.0,
+      "rms_norm_eps": 1e-05, "hidden_act": "silu", "tie_word_embeddings": false})"},
     {"mixtral-8x7b", "32 layers, 2 of 8 experts, 46.7 billion weights", R"({
       "architectures": ["MixtralForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
       "num_attention_heads": 32, "num_key_value_heads": 8, "num_local_experts": 8, "num_experts_per_tok": 2,

@@ -96,6 +96,7 @@ def run_rounds(contenders, rounds, lock, slice_s=40.0):
     samples["read probe"], probe_bytes = [], []
     order, shuffle = list(contenders), random.Random(1)
     for contender in contenders:  # buffers are made, pages mapped
+        contender.likeliest.clear()
         contender.go(0)
     own, machine = sum(c.processor_s() for c in contenders) + time.process_time(), Machine()
     step = 0
