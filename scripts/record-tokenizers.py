@@ -23,6 +23,9 @@ TEXTS = [
     "[CLS] a [SEP] <s>b</s> <pad>", "snake_case CamelCase a-b_c!?...", "\u200bzero\u200d \u00a0nbsp\u3000wide\u2028ls\u0085",
     "\u180e\u0000\u0001\ufeff\ufffd", "▁low▁ line", "ends with space ", "The quick brown fox jumps over the lazy dog.",
     "ſt (a) {b} $5 + 3 = 8 ^ ~ `|`", "a\u0301\u0300b\u0323\u0307 q\u0307\u0323",
+    # Characters of Unicode 9 to 17: marks, letters, digits, punctuation, symbols, Han, compatibility forms, capitals.
+    "a\u0301\u0898 b\u08d3\u0323 \u0c3c \U00010793 \U0001e030 \u32ff \U00011938 \u2e52 \u0a76 \u166d \U000111c9 \u0890",
+    "x\U0001fae8\U0001fa75 \U0001d2c0\U0001ccf3 \U00031350\U00031351 \U000105c0 \u0ece \u1c89\ua7cb\ua7ce\U00010d50 \u1b4e\U000113d4",
 ]
 
 NORMALIZERS = [
@@ -33,6 +36,7 @@ NORMALIZERS = [
     {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
     {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
     {"type": "Replace", "pattern": {"Regex": r"(?i)[a-c]+|\d"}, "content": "<$1>"},
+    {"type": "Replace", "pattern": {"Regex": "^"}, "content": "$1"},
     {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True},
     {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": False, "strip_accents": True, "lowercase": False},
     {"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "StripAccents"}, {"type": "Lowercase"}]},
@@ -59,6 +63,8 @@ PRE_TOKENIZERS = (
         r"\p{Han}+|\p{Hiragana}", r"\h+", r"[[:alpha:]]+|[[:punct:]]", r"a{1,2}+|\p{^L}", r"\x{61}|\u0062|\t", r"(?m).+",
         r"^.|.$", r"\s+$", r"(?<=[a-z])[A-Z]", r"[\s\S]{3}", r"\p{Letter}+", r"\P{L}+", r"[^\S\n]+", r"(\w)\1", r"[a\-z]+",
         r"x*", r"[]a]|\]", r"(?<word>[a-z]+)", r"(?>a+)b?", r"[\w\s]+?\.", r"\p{Alnum}+", r"\p{Uppercase_Letter}")]
+    + [split_step(Pattern(p), "Removed") for p in (
+        r"\w", r"[\w]", r"\W+", r"\p{N}", r"[\p{P}\p{S}]+", r"\p{Lu}", r"\p{M}", r"\p{Han}", r"\p{Cn}", "[\U0001fae8\U00031350]")]
     + [
         {"type": "ByteLevel", "add_prefix_space": p, "trim_offsets": True, "use_regex": r}
         for p in (False, True) for r in (False, True)
@@ -185,6 +191,17 @@ def trained(name):
                       AddedToken("own f", normalized=False)])
         t.decoder = decoders.ByteLevel()
         t.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    elif name == "white-added":  # added tokens that take white space from each other; no steps of decoding
+        t = Tokenizer(models.WordLevel({"<unk>": 0, "a": 1, "b": 2}, unk_token="<unk>"))
+        t.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        t.add_tokens([AddedToken("\n", lstrip=True, rstrip=True), AddedToken("\t", rstrip=True), AddedToken("\u3000"),
+                      AddedToken("\r", lstrip=True), AddedToken("x", single_word=True)])
+        t.decoder = decoders.Sequence([])
+    elif name == "partial-bytes":  # bytes spelled, not all of them in the vocabulary: fallback to bytes of the spelling
+        fallback = [f"<0x{b:02X}>" for b in range(256)]
+        t = Tokenizer(models.BPE({token: i for i, token in enumerate(fallback + list("abcdeĠ") + ["ab"])}, [("a", "b")], byte_fallback=True))
+        t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        t.decoder = decoders.ByteFallback()
     elif name == "lower-added":  # added tokens found in normalised text
         t = trained("wordpiece")
         t.add_tokens([AddedToken("HELLO", normalized=True), AddedToken("World", normalized=False)])
@@ -196,12 +213,14 @@ def trained(name):
 MODEL_TEXTS = TEXTS + [
     "<mask> a <mask>b <r>  c<r>d", "fox foxes Fox fox.", "the qu own fox brown f", "hello HELLO World world", "<unk><s>x",
     "unaufhörlich und ÜBERALL", "Menschenrechte sind frei geboren" * 3, "xyzw" * 12, "a  b   c    d", "日日日日",
+    "\n\n\n", "a \n \n b", "\t\t\n \u3000\r", " \u3000 \n\u3000\r\t\u3000", "x\u200d x\u200c. x²x x",
 ]
 
 
 def model_cases():
     out = []
-    for name in ("unigram", "unigram-bytes", "wordpiece", "wordlevel", "spm-bpe", "unknowns-bpe", "prefix-bpe", "roberta", "lower-added"):
+    for name in ("unigram", "unigram-bytes", "wordpiece", "wordlevel", "spm-bpe", "unknowns-bpe", "prefix-bpe", "roberta", "lower-added",
+                 "white-added", "partial-bytes"):
         t = trained(name)
         cases = []
         for text in MODEL_TEXTS:

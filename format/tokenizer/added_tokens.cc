@@ -27,7 +27,7 @@ bool word_at(std::string_view text, std::size_t begin) {
 AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedToken> tokens, const std::vector<std::string>& patterns)
     : tokens_(std::move(tokens)) {
   std::vector<std::pair<std::string_view, TokenId>> strings;
-  for (std::size_t i = 0; i < tokens_.size(); ++i) strings.emplace_back(patterns[i], static_cast<TokenId>(i));
+  for (std::size_t i = tokens_.size(); i-- > 0;) strings.emplace_back(patterns[i], static_cast<TokenId>(i));
   trie_ = ByteTrie(std::move(strings));
 }
 
@@ -35,7 +35,7 @@ std::vector<AddedTokenMatcher::Part> AddedTokenMatcher::split(std::string_view t
   std::vector<Part> parts;
   std::size_t from = 0;  // end of the last part
   const auto put = [&](std::size_t begin, std::size_t end, TokenId id) {
-    if (begin < end || id != kNoToken) parts.push_back({text.substr(begin, end - begin), id, begin == 0});
+    if (begin < end) parts.push_back({text.substr(begin, end - begin), id, begin == 0});
   };
   for (std::size_t i = 0; i < text.size() && !tokens_.empty();) {
     if (!trie_.starts_with(static_cast<unsigned char>(text[i]))) {
@@ -69,10 +69,11 @@ std::vector<AddedTokenMatcher::Part> AddedTokenMatcher::split(std::string_view t
       if (!has_flag(next.c, kSpace)) break;
       end += next.size;
     }
-    // White space taken by the token before is not text any more.
-    begin = std::max(begin, from);
-    put(from, begin, kNoToken);
-    put(begin, end, token.id);
+    // White space that the token before took: with lstrip it is not text any more, and a token of it alone is none;
+    // without, the token stands (as in tokenizers).
+    if (token.lstrip) begin = std::max(begin, from);
+    if (from < begin) put(from, begin, kNoToken);
+    if (begin < end) put(begin, end, token.id);
     from = end;
   }
   put(from, text.size(), kNoToken);

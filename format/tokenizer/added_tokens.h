@@ -23,7 +23,7 @@ struct AddedToken {
 class AddedTokenMatcher {
  public:
   AddedTokenMatcher() = default;
-  /// `patterns[i]` is what to look for in the text for `tokens[i]`.
+  /// `patterns[i]` is what to look for in the text for `tokens[i]`; of equal patterns the first holds.
   AddedTokenMatcher(std::vector<AddedToken> tokens, const std::vector<std::string>& patterns);
 
   struct Part {

@@ -63,8 +63,10 @@ Bpe::Bpe(const Vocabulary& vocabulary, const std::vector<std::pair<std::string, 
 }
 
 void Bpe::find_safe_cuts(const Vocabulary& vocabulary) {
-  // Where "▁" has no token, or a piece's ends are marked, a cut would change what an unknown or last character gives.
-  if (vocabulary.find("\u2581") == kNoToken || !options_.continuing_prefix.empty() || !options_.end_suffix.empty())
+  // Where "▁" has no token, or a piece's ends are marked, a cut would change what an unknown or last character gives;
+  // where unknown characters are left out, their neighbours merge.
+  if (vocabulary.find("\u2581") == kNoToken || !options_.continuing_prefix.empty() || !options_.end_suffix.empty() ||
+      (options_.unk == kNoToken && !(options_.byte_fallback && all_bytes_)))
     return;
   for (const Merge& merge : merges_) cuts_.add_token(vocabulary.token(merge.result));
   cuts_.enable();

@@ -77,7 +77,12 @@ TokenModel load_bpe(const Field& model, TokenizerParts& parts) {
   options.continuing_prefix = model.string_or("continuing_subword_prefix", "");
   options.end_suffix = model.string_or("end_of_word_suffix", "");
   // A ByteLevel in last place only spells bytes for the vocabulary's sake; the model can take them as they are.
-  if (!parts.pre_tokenizer.empty() && options.continuing_prefix.empty() && options.end_suffix.empty()) {
+  // (Without a token for each byte, it would also have to fall back to bytes of the spelling.)
+  const auto& spelling = ByteLevel::get().utf8_of;
+  const bool falls_back =
+      options.byte_fallback && std::any_of(std::begin(spelling), std::end(spelling),
+                                           [&](const auto& c) { return parts.vocabulary.find(c) == kNoToken; });
+  if (!parts.pre_tokenizer.empty() && options.continuing_prefix.empty() && options.end_suffix.empty() && !falls_back) {
     if (auto* last = std::get_if<ByteLevelSplit>(&parts.pre_tokenizer.back())) {
       last->spell = false;
       options.raw_bytes = true;
@@ -213,6 +218,8 @@ void load_post_processor(const Field& field, TokenizerParts& parts) {
   } else {
     field.at("type").refuse("a post-processor that Junto has");
   }
+  // A second one would see the special tokens of the first as texts of their own.
+  if (!parts.prefix.empty() || !parts.suffix.empty()) field.refuse("one post-processor that adds tokens");
   parts.prefix.insert(parts.prefix.begin(), before.begin(), before.end());
   parts.suffix.insert(parts.suffix.end(), after.begin(), after.end());
 }
@@ -268,7 +275,10 @@ Tokenizer load_tokenizer_json(std::string_view json_text, std::string_view where
   parts->model = load_model(file.at("model"), *parts);
   if (file.has("added_tokens")) load_added_tokens(file.at("added_tokens"), *parts);
   if (file.has("post_processor")) load_post_processor(file.at("post_processor"), *parts);
-  if (file.has("decoder")) load_decoder(file.at("decoder"), parts->decoder);
+  if (file.has("decoder")) {
+    load_decoder(file.at("decoder"), parts->decoder);
+    if (parts->decoder.empty()) parts->decoder.emplace_back(DecodeFuse{});  // no steps, but no spaces either
+  }
   load_special_tokens(Config{tokenizer_config}, *parts);
   finish(*parts);
   return Tokenizer(parts);

@@ -84,9 +84,12 @@ std::string apply(const Prepend& prepend, std::string text, const Limits&) {
 }
 
 std::string apply(const Replace& replace, std::string text, const Limits& limits) {
+  if (text.empty()) return text;  // not even where the pattern matches nothing
   std::string out;
   std::size_t from = 0;
+  bool any = false;
   const auto put = [&](std::size_t begin, std::size_t end) {
+    any = true;
     out.append(text, from, begin - from);
     out += replace.content;
     from = end;
@@ -101,7 +104,7 @@ std::string apply(const Replace& replace, std::string text, const Limits& limits
       put(i, i + replace.literal.size());
     }
   }
-  if (from == 0) return text;
+  if (!any) return text;
   return out.append(text, from);
 }
 

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "format/tokenizer/regex_syntax.h"
 #include "format/tokenizer/unicode.h"
+#include "format/tokenizer/unicode_versions.h"
 
 namespace junto::text {
 namespace {
@@ -19,6 +20,16 @@ std::string message_of(int code) {
   unsigned char buffer[256];
   pcre2_get_error_message(code, buffer, sizeof buffer);
   return reinterpret_cast<const char*>(buffer);
+}
+
+// \1, \k<name>: the match depends on which character it is, not only of what kind.
+bool has_back_reference(std::string_view pattern) {
+  for (std::size_t i = 0; i + 1 < pattern.size(); ++i) {
+    if (pattern[i] != '\\') continue;
+    const char c = pattern[++i];
+    if ((c >= '1' && c <= '9') || c == 'k') return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -40,6 +51,9 @@ Regex::Regex(std::string_view pattern, std::string_view where) : pattern_(patter
     fail(where, "a pattern has " + std::to_string(pattern.size()) + " bytes, expected at most " +
                     std::to_string(kMaxPatternBytes));
   }
+  std::string replaced;
+  takes_stand_ins_ = !has_back_reference(pattern) &&
+                     !(valid_utf8_prefix(pattern) == pattern.size() && with_stand_ins(pattern, replaced));
   const std::string translated = pcre2_from_oniguruma(pattern, where);
   auto compiled = std::make_shared<Compiled>();
   int error = 0;
@@ -58,6 +72,9 @@ Regex::Regex(std::string_view pattern, std::string_view where) : pattern_(patter
 }
 
 void Regex::find_all(std::string_view text, const Deadline& deadline, std::vector<Span>& matches) const {
+  // PCRE2's classes end with Unicode 14. (A pattern that tells characters apart itself does without.)
+  std::string replaced;
+  if (takes_stand_ins_ && with_stand_ins(text, replaced)) text = replaced;
   // A default view's null pointer would be an error to PCRE2.
   const auto subject = reinterpret_cast<PCRE2_SPTR>(text.empty() ? "" : text.data());
   const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(pcre2_match_data_create(1, nullptr),

@@ -42,6 +42,7 @@ class Regex {
  private:
   struct Compiled;
   std::string pattern_, where_;
+  bool takes_stand_ins_ = true;  // unicode_versions.h
   std::shared_ptr<const Compiled> compiled_;
 };
 

@@ -15,8 +15,8 @@ namespace {
 constexpr std::string_view kSpaceSet =
     R"(\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
 constexpr std::string_view kWordSet = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
-// At \b Oniguruma asks another table than at \w: one that has superscripts and fractions of Latin-1.
-constexpr std::string_view kBoundaryWordSet = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
+// At \b and at \w outside of classes Oniguruma asks another table: one that has superscripts and fractions of Latin-1.
+constexpr std::string_view kBareWordSet = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 constexpr std::string_view kPunctuationSet = R"(\p{P}\p{S})";
 constexpr int kMaxNesting = 50;
 
@@ -350,11 +350,14 @@ class Translator {
   void escape() {
     const char c = at_ + 1 < in_.size() ? in_[at_ + 1] : '\0';
     if (c == '\0') refuse("ends in a backslash");
-    if (const auto set = escaped_set()) return atom((set->negated ? "[^" : "[") + set->inside + "]");
+    if (const auto set = escaped_set()) {
+      const std::string_view inside = set->inside == kWordSet ? kBareWordSet : std::string_view(set->inside);
+      return atom((set->negated ? "[^" : "[") + std::string(inside) + "]");
+    }
     if (const auto value = escaped_char()) return atom(hex_char(*value));
     if (c == 'b' || c == 'B') {
       at_ += 2;
-      const std::string word = "[" + std::string(kBoundaryWordSet) + "]";
+      const std::string word = "[" + std::string(kBareWordSet) + "]";
       const std::string yes = "(?<=" + word + ")", no = "(?<!" + word + ")";
       const std::string then_yes = "(?=" + word + ")", then_no = "(?!" + word + ")";
       return atom(c == 'b' ? "(?:" + yes + then_no + "|" + no + then_yes + ")"

@@ -6,6 +6,8 @@
 #include <array>
 #include <map>
 
+#include "format/tokenizer/unicode_versions.h"
+
 namespace junto::text {
 namespace {
 
@@ -41,7 +43,8 @@ bool is_alphabetic_symbol(char32_t c) {
          (c >= 0x1F170 && c <= 0x1F189);
 }
 
-std::uint16_t flags_of(char32_t c) {
+// Flags by utf8proc's version of Unicode.
+std::uint16_t current_flags_of(char32_t c) {
   unsigned flags = 0;
   if (is_white_space(c)) flags |= kSpace;
   if (is_alphabetic_symbol(c)) flags |= kWord;
@@ -88,6 +91,23 @@ std::uint16_t flags_of(char32_t c) {
   }
 }
 
+std::uint16_t flags_of(char32_t c) {
+  unsigned flags = current_flags_of(stand_in(c));
+  if (c == 0x200C || c == 0x200D) flags |= kWord;  // Join_Control
+  const bool new_here = stand_in(c) != c;
+  if (new_here || newer_than_unicode_9(c)) flags &= ~static_cast<unsigned>(kMark);
+  if (new_here || newer_than_unicode_8(c)) flags &= ~static_cast<unsigned>(kNonSpacing | kPunctuation | kControl);
+  if (c == 0x1CF2 || c == 0x1CF3) flags |= kMark;          // letters by now
+  if (c == 0x166D || c == 0x111C9) flags |= kPunctuation;  // a symbol, a mark by now
+  if (c == 0x1734) flags |= kNonSpacing;                   // spacing by now
+  return static_cast<std::uint16_t>(flags);
+}
+
+// A character that takes no part in normal forms here.
+bool is_inert(utf8proc_int32_t c) {
+  return newer_than_unicode_9(static_cast<char32_t>(c));
+}
+
 std::vector<utf8proc_int32_t> decompose(std::string_view text, bool compatibility) {
   const auto options =
       static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compatibility ? UTF8PROC_COMPAT : 0));
@@ -98,6 +118,10 @@ std::vector<utf8proc_int32_t> decompose(std::string_view text, bool compatibilit
   for (std::size_t i = 0; i < text.size();) {
     const Decoded at = decode_utf8(text.data() + i);
     i += at.size;
+    if (newer_than_unicode_9(at.c)) {
+      out.push_back(static_cast<utf8proc_int32_t>(at.c));
+      continue;
+    }
     const auto n = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(at.c), buffer.data(), buffer.size(), options,
                                            &boundary_class);
     if (n < 0 || n > static_cast<utf8proc_ssize_t>(buffer.size())) {
@@ -111,7 +135,9 @@ std::vector<utf8proc_int32_t> decompose(std::string_view text, bool compatibilit
 
 // Canonical order: runs of marks sorted by combining class, stably. utf8proc's own sort is quadratic in a run.
 void order_marks(std::vector<utf8proc_int32_t>& chars) {
-  const auto combining = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
+  const auto combining = [](utf8proc_int32_t c) {
+    return is_inert(c) ? utf8proc_propval_t{0} : utf8proc_get_property(c)->combining_class;
+  };
   for (auto i = chars.begin(); i != chars.end();) {
     if (combining(*i) == 0) {
       ++i;
@@ -205,8 +231,16 @@ std::string normal_form(std::string_view valid_utf8, NormalForm form) {
   order_marks(chars);
   if (form == NormalForm::kNfc || form == NormalForm::kNfkc) {
     const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    const auto n = utf8proc_normalize_utf32(chars.data(), static_cast<utf8proc_ssize_t>(chars.size()), options);
-    if (n >= 0) chars.resize(static_cast<std::size_t>(n));
+    std::vector<utf8proc_int32_t> composed;
+    composed.reserve(chars.size());
+    for (auto begin = chars.begin(); begin != chars.end();) {
+      const auto end = std::find_if(begin, chars.end(), is_inert);
+      const auto n = utf8proc_normalize_utf32(&*begin, end - begin, options);
+      composed.insert(composed.end(), begin, n >= 0 ? begin + n : end);
+      begin = std::find_if_not(end, chars.end(), is_inert);
+      composed.insert(composed.end(), end, begin);
+    }
+    chars = std::move(composed);
   }
   std::string out;
   out.reserve(valid_utf8.size());
@@ -234,7 +268,9 @@ std::string lower_case(std::string_view valid_utf8) {
   for (std::size_t i = 0; i < valid_utf8.size();) {
     const Decoded at = decode_utf8(valid_utf8.data() + i);
     i += at.size;
-    if (at.c == 0x130) {
+    if (const char32_t newer = newer_lower_case(at.c); newer != 0) {
+      append_utf8(out, newer);
+    } else if (at.c == 0x130) {
       out += "i\u0307";  // the one character whose lower case is two
     } else {
       append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(at.c))));

@@ -40,19 +40,19 @@ std::size_t valid_utf8_prefix(std::string_view text);
 /// `text` with each maximal ill-formed part replaced by U+FFFD (Unicode 15, section 3.9).
 std::string lossy_utf8(std::string_view text);
 
-// What the patterns of tokenizers ask of a character.
+// What the steps of tokenizers ask of a character. Versions of Unicode are those of `tokenizers` (unicode_versions.h).
 enum CharFlag : std::uint16_t {
   kLetter = 1 << 0,       // L
-  kMark = 1 << 1,         // M
+  kMark = 1 << 1,         // M of Unicode 9
   kNumber = 1 << 2,       // N
-  kPunctuation = 1 << 3,  // P
+  kPunctuation = 1 << 3,  // P of Unicode 8
   kSymbol = 1 << 4,       // S
   kSpace = 1 << 5,        // White_Space
   kUpper = 1 << 6,        // Lu, Lt
   kLower = 1 << 7,        // Ll
-  kControl = 1 << 8,      // Cc, Cf, Cs, Co
-  kNonSpacing = 1 << 9,   // Mn
-  kWord = 1 << 10,        // Alphabetic, M, Nd, Pc (Unicode technical standard 18, \w)
+  kControl = 1 << 8,      // Cc, Cf, Cs, Co of Unicode 8
+  kNonSpacing = 1 << 9,   // Mn of Unicode 8
+  kWord = 1 << 10,        // Alphabetic, M, Nd, Pc, Join_Control (Unicode technical standard 18, \w)
 };
 
 /// Flags of every character, in blocks of 256 characters that share storage where equal.
@@ -72,7 +72,7 @@ inline bool has_flag(char32_t c, unsigned flags) {
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 
-/// A Unicode normal form in time O(n log n) whatever the text (long runs of combining marks included).
+/// A normal form of Unicode 9 in time O(n log n) whatever the text (long runs of combining marks included).
 std::string normal_form(std::string_view valid_utf8, NormalForm form);
 
 /// "NFC", "NFD", "NFKC" or "NFKD".

@@ -72,10 +72,12 @@ void Unigram::encode_one(const Vocabulary& vocabulary, std::string_view piece,
       single = single || end == one;
     }
     if (!single) {
-      if (unk_ == kNoToken) {
+      // Without an unknown token it is an error only where it would be the best so far (as in tokenizers).
+      const bool best_so_far = !best[one].reached || unk_score_ + best[begin].score > best[one].score;
+      if (unk_ == kNoToken && best_so_far) {
         fail(where, "no token for " + printable(piece.substr(begin, one - begin)) + ", and unk_id is missing");
       }
-      offer(begin, one, unk_, unk_score_);
+      if (best_so_far) offer(begin, one, unk_, unk_score_);
     }
     begin = one;
   }
