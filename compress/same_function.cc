@@ -71,6 +71,7 @@ void take_mixer(MixerSpec& a_mixer, const ModelConfig& a, const MixerSpec& b_mix
     if (const auto* y = std::get_if<MlaSpec>(&b_mixer)) {
       take_rotation(m->rope, a, y->rope, b);
       take(m->scale, y->scale);
+      take(m->norm_eps, y->norm_eps);
     }
   }
 }
@@ -105,8 +106,8 @@ std::string first_difference(const ModelConfig& a, const ModelConfig& b) {
   rest.norm_plus_one = b.norm_plus_one;
   rest.tied_embeddings = b.tied_embeddings;
   for (float ModelConfig::*number :
-       {&ModelConfig::norm_eps, &ModelConfig::embedding_multiplier, &ModelConfig::residual_multiplier,
-        &ModelConfig::logit_multiplier, &ModelConfig::logit_softcap}) {
+       {&ModelConfig::norm_eps, &ModelConfig::output_norm_eps, &ModelConfig::embedding_multiplier,
+        &ModelConfig::residual_multiplier, &ModelConfig::logit_multiplier, &ModelConfig::logit_softcap}) {
     take(rest.*number, b.*number);
   }
   return rest == b ? "" : "norms or multipliers";

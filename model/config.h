@@ -74,6 +74,7 @@ struct MlaSpec {
   int value_dim = 0;
   int rope = -1;
   float scale = 0.0f;
+  float norm_eps = 1e-6f;          // of the norms of the compressed q and kv
   float q_multiplier = 1.0f;       // LongCat: multiplies the compressed q ...
   float latent_multiplier = 1.0f;  // ... and the compressed kv, after their norms
 
@@ -145,7 +146,8 @@ struct ModelConfig {
   std::int64_t context_length = 0;
   NormKind norm = NormKind::kRms;
   float norm_eps = 1e-5f;
-  bool norm_plus_one = false;  // weights are stored as w, applied as 1 + w (Gemma, Hugging Face form)
+  float output_norm_eps = 1e-5f;  // of the last norm
+  bool norm_plus_one = false;     // weights are stored as w, applied as 1 + w (Gemma, Hugging Face form)
   float embedding_multiplier = 1.0f;
   float residual_multiplier = 1.0f;
   float logit_multiplier = 1.0f;  // logits are multiplied by it (Granite: 1 / logits_scaling)

@@ -28,11 +28,11 @@ void ConfigReader::refuse(Key key, const std::string& found, const std::string& 
   fail(file_, name(key) + " is " + printable(found) + ", expected " + expected);
 }
 
-// A dotted name walks into objects; null counts as absent.
-const Json* ConfigReader::find_json(Key key) const {
-  if (!key.hf) return nullptr;
-  const Json* at = &config_;
-  std::string_view rest = key.hf;
+namespace {
+
+// A dotted name walks into objects.
+const Json* walk(const Json& config, std::string_view rest) {
+  const Json* at = &config;
   while (!rest.empty()) {
     const std::size_t dot = rest.find('.');
     if (!at->is_object()) return nullptr;
@@ -41,7 +41,20 @@ const Json* ConfigReader::find_json(Key key) const {
     at = &*found;
     rest = dot == std::string_view::npos ? std::string_view() : rest.substr(dot + 1);
   }
-  return at->is_null() ? nullptr : at;
+  return at;
+}
+
+}  // namespace
+
+// null counts as absent.
+const Json* ConfigReader::find_json(Key key) const {
+  const Json* at = key.hf ? walk(config_, key.hf) : nullptr;
+  return at == nullptr || at->is_null() ? nullptr : at;
+}
+
+bool ConfigReader::is_null(Key key) const {
+  const Json* at = !gguf_ && key.hf ? walk(config_, key.hf) : nullptr;
+  return at != nullptr && at->is_null();
 }
 
 bool ConfigReader::has(Key key) const {

@@ -34,6 +34,8 @@ class ConfigReader {
   const std::string& file() const { return file_; }
 
   bool has(Key key) const;
+  /// config.json holds the option as null, which some options distinguish from its absence.
+  bool is_null(Key key) const;
   std::int64_t integer(Key key, std::int64_t low, std::int64_t high) const;
   std::int64_t integer_or(Key key, std::int64_t fallback, std::int64_t low, std::int64_t high) const;
   /// One value for each of `count` layers; a scalar stands for all.

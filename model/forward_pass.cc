@@ -41,9 +41,9 @@ void take_rows(Pass& pass, MatrixView<const float> view, ActivationRows& rows) {
 
 void apply_norm(const ModelConfig& config, const NormWeights& norm, std::span<const float> x, std::span<float> out) {
   if (config.norm == NormKind::kLayer)
-    layer_norm(x, norm.scale, norm.bias, config.norm_eps, out);
+    layer_norm(x, norm.scale, norm.bias, norm.eps, out);
   else
-    rms_norm(x, norm.scale, config.norm_eps, out);
+    rms_norm(x, norm.scale, norm.eps, out);
 }
 
 void rotate_head(const Rope& rope, std::span<const float> cosines, std::span<const float> sines,

@@ -24,7 +24,7 @@ void project_queries(Pass& pass, const MlaSpec& spec, const MlaWeights& weights)
   project(pass, w.normed_rows, down);
   for_each_row(pass, [&](std::int64_t r) {
     const std::span<float> row = w.compressed.view().row(r);
-    rms_norm(row, weights.q_a_norm, pass.model.config.norm_eps, row);
+    rms_norm(row, weights.q_a_norm, spec.norm_eps, row);
   });
   take_rows(pass, w.compressed.view(), w.compressed_rows);
   const Projection up[] = {{&weights.q_b, w.q.view()}};
@@ -66,7 +66,7 @@ void run_mla(Pass& pass, std::size_t block, const MlaSpec& spec, const MlaWeight
     const auto cosines = std::as_const(angles.cosines).view().row(r), sines = std::as_const(angles.sines).view().row(r);
     const std::span<float> key = w.k.view().row(r);
     const std::span<float> latent = key.first(spec.kv_rank);
-    rms_norm(latent, weights.kv_a_norm, config.norm_eps, latent);
+    rms_norm(latent, weights.kv_a_norm, spec.norm_eps, latent);
     for (float& value : latent) value *= spec.latent_multiplier;
     rotate_head(rope, cosines, sines, key.subspan(spec.kv_rank));
     KvPage& page = *row.sequence->pages[row.position / kPagePositions];

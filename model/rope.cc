@@ -159,16 +159,19 @@ std::vector<float> divided(const Parameters& p, const char* option, const std::v
 
 // Ding et al., arXiv 2402.13753: a divisor for each frequency, one set for texts within the original context and one
 // for longer ones. Phi-3.5-MoE names the magnitudes of both.
-void scale_longrope(const Parameters& p, Rope& rope) {
+void scale_longrope(const Parameters& p, bool named_magnitudes, Rope& rope) {
   const double context = context_of(p.reader);
   const double original = original_context(p, context);
   const double factor = p.number_or("factor", "rope.scaling.factor", context / original);
   const double magnitude = factor <= 1 ? 1.0 : std::sqrt(1 + std::log(factor) / std::log(original));
   const double named = p.number_or("attention_factor", "rope.scaling.attn_factor", magnitude);
   rope.long_inverse_frequency = divided(p, "long_factor", rope.inverse_frequency);
-  rope.long_magnitude = static_cast<float>(p.number_or("long_mscale", nullptr, named));
+  const auto magnitude_of = [&](const char* name) {
+    return static_cast<float>(named_magnitudes ? p.number_or(name, nullptr, named) : named);
+  };
+  rope.long_magnitude = magnitude_of("long_mscale");
   rope.inverse_frequency = divided(p, "short_factor", rope.inverse_frequency);
-  rope.magnitude = static_cast<float>(p.number_or("short_mscale", nullptr, named));
+  rope.magnitude = magnitude_of("short_mscale");
   rope.original_context = static_cast<std::int64_t>(original);
 }
 
@@ -214,7 +217,7 @@ Rope read_rope(const ConfigReader& reader, const RopeRequest& request) {
   } else if (type == "yarn") {
     scale_yarn(p, base, rope);
   } else if (type == "longrope") {
-    scale_longrope(p, rope);
+    scale_longrope(p, request.named_magnitudes, rope);
   } else {
     reader.refuse({"rope_scaling.rope_type", "rope.scaling.type"}, type,
                   "default, linear, dynamic, llama3, yarn or longrope");

@@ -18,6 +18,8 @@ struct RopeRequest {
   Key theta = {"rope_theta", "rope.freq_base"};
   /// Ignores rope_scaling (Gemma 3's local layers).
   bool scaled = true;
+  /// Reads LongRoPE's short_mscale and long_mscale (Phi-3.5-MoE); others do not know them.
+  bool named_magnitudes = false;
 };
 
 /// Reads rope_parameters, or rope_theta and rope_scaling, or the GGUF keys (with the rope_freqs tensor). Types:

@@ -49,6 +49,9 @@ constexpr TensorRule kCommon[] = {
     {"model.layers.#.mlp.shared_experts.gate_proj.weight", "blk.#.ffn_gate_shexp.weight"},
     {"model.layers.#.mlp.shared_experts.up_proj.weight", "blk.#.ffn_up_shexp.weight"},
     {"model.layers.#.mlp.shared_experts.down_proj.weight", "blk.#.ffn_down_shexp.weight"},
+    {"model.layers.#.mlp.shared_experts.gate_proj.bias", "blk.#.ffn_gate_shexp.bias"},
+    {"model.layers.#.mlp.shared_experts.up_proj.bias", "blk.#.ffn_up_shexp.bias"},
+    {"model.layers.#.mlp.shared_experts.down_proj.bias", "blk.#.ffn_down_shexp.bias"},
 };
 
 // Tensors that llama.cpp can write joined, whatever the architecture.
@@ -302,6 +305,7 @@ TensorTable canonical_tensors(const Checkpoint& checkpoint, std::span<const Tens
   TensorTable table;
   Renamer renamer(checkpoint, sizes, table);
   for (const NamedTensor& named : checkpoint.tensors()) {
+    if (named.tensor.values() == 0) continue;  // a shared expert of no width
     NumberedName name = number(named.name);
     const auto rule = by_name.find(name.pattern);
     if (rule != by_name.end()) {

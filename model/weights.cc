@@ -127,6 +127,7 @@ class Loader {
 NormWeights Loader::norm(const std::string& role, std::int64_t size, bool present) {
   NormWeights out;
   if (!present) return out;
+  out.eps = config_.norm_eps;
   out.scale = tensors_.vector(role + ".weight", size);
   if (config_.norm_plus_one) {
     for (float& value : out.scale) value += 1.0f;
@@ -327,6 +328,7 @@ void Loader::load(Model& model) {
   model.token_embedding = tensors_.require("token_embd.weight");
   tensors_.expect_shape("token_embd.weight", model.token_embedding, {config_.vocab_size, hidden_});
   model.output_norm = norm("output_norm", hidden_);
+  model.output_norm.eps = config_.output_norm_eps;
   if (config_.tied_embeddings) {
     model.output = tensors_.linear_from("token_embd.weight", model.token_embedding, -1, -1);
     tensors_.find("output.weight");  // some tied checkpoints store it all the same

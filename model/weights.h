@@ -20,6 +20,7 @@ namespace junto {
 struct NormWeights {
   std::vector<float> scale;
   std::vector<float> bias;
+  float eps = 0;
 };
 
 struct AttentionWeights {

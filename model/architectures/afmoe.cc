@@ -28,7 +28,7 @@ std::span<const TensorRule> afmoe_tensors() {
 }
 
 ModelConfig declare_afmoe(const ConfigReader& r) {
-  ModelConfig m = declare_decoder(r);
+  ModelConfig m = declare_decoder(r, {}, 128);
   if (r.gguf() || r.boolean_or({"mup_enabled", nullptr}, false)) {
     m.embedding_multiplier = std::sqrt(static_cast<float>(m.hidden_size));
   }

@@ -53,14 +53,14 @@ ModelConfig declare_sizes(const ConfigReader& r) {
   const double eps = r.number_or({"rms_norm_eps", "attention.layer_norm_rms_epsilon"}, 1e-6);
   if (!(eps >= 0 && eps < 1))
     r.refuse({"rms_norm_eps", "attention.layer_norm_rms_epsilon"}, std::to_string(eps), "0 <= eps < 1");
-  m.norm_eps = static_cast<float>(eps);
+  m.norm_eps = m.output_norm_eps = static_cast<float>(eps);
   m.tied_embeddings =
       r.gguf() ? r.checkpoint().find("output.weight") == nullptr
                : r.boolean_or({"tie_word_embeddings", nullptr}, r.checkpoint().find("lm_head.weight") == nullptr);
   return m;
 }
 
-AttentionSpec declare_attention(const ConfigReader& r) {
+AttentionSpec declare_attention(const ConfigReader& r, int default_head_dim) {
   AttentionSpec a;
   const std::int64_t hidden = r.integer({"hidden_size", "embedding_length"}, 1, kMaxSize);
   a.heads = static_cast<int>(r.integer({"num_attention_heads", "attention.head_count"}, 1, 65536));
@@ -70,9 +70,10 @@ AttentionSpec declare_attention(const ConfigReader& r) {
              "a divisor of the " + std::to_string(a.heads) + " heads");
   }
   const Key head_dim = {"head_dim", "attention.key_length"};
-  if (!r.has(head_dim) && hidden % a.heads != 0)
+  const bool divided = r.gguf() || default_head_dim == 0 || r.is_null(head_dim);
+  if (!r.has(head_dim) && divided && hidden % a.heads != 0)
     r.refuse({"num_attention_heads", "attention.head_count"}, std::to_string(a.heads), "a divisor of the hidden size");
-  a.head_dim = static_cast<int>(r.integer_or(head_dim, hidden / a.heads, 1, 65536));
+  a.head_dim = static_cast<int>(r.integer_or(head_dim, divided ? hidden / a.heads : default_head_dim, 1, 65536));
   if (r.gguf() && r.integer_or({nullptr, "attention.value_length"}, a.head_dim, 1, 65536) != a.head_dim) {
     r.refuse({nullptr, "attention.value_length"},
              std::to_string(r.integer({nullptr, "attention.value_length"}, 1, 65536)),
@@ -106,9 +107,9 @@ Activation declare_activation(const ConfigReader& r, ActivationKind fallback, Ke
   r.refuse(key, name, "silu, gelu, gelu_pytorch_tanh, relu or relu2");
 }
 
-ModelConfig declare_decoder(const ConfigReader& r, const RopeRequest& request) {
+ModelConfig declare_decoder(const ConfigReader& r, const RopeRequest& request, int head_dim) {
   ModelConfig m = declare_sizes(r);
-  AttentionSpec attention = declare_attention(r);
+  AttentionSpec attention = declare_attention(r, head_dim);
   RopeRequest rope = request;
   if (rope.head_dim == 0) rope.head_dim = attention.head_dim;
   m.ropes.push_back(read_rope(r, rope));

@@ -17,10 +17,11 @@ ModelConfig declare_sizes(const ConfigReader& r);
 std::int64_t layer_count(const ConfigReader& r);
 
 /// heads, kv_heads, head_dim, scale; rope left out.
-AttentionSpec declare_attention(const ConfigReader& r);
+/// `head_dim`: what config.json means where it does not say; 0: hidden size / heads.
+AttentionSpec declare_attention(const ConfigReader& r, int head_dim = 0);
 
 /// declare_sizes plus layer_count blocks of pre-norm attention with one rope and a dense feed-forward.
-ModelConfig declare_decoder(const ConfigReader& r, const RopeRequest& rope = {});
+ModelConfig declare_decoder(const ConfigReader& r, const RopeRequest& rope = {}, int head_dim = 0);
 
 /// The activation named by hidden_act (GGUF files do not say: `fallback`). Unknown names are refused.
 Activation declare_activation(const ConfigReader& r, ActivationKind fallback = ActivationKind::kSilu,

@@ -51,7 +51,7 @@ ModelConfig declare_dbrx(const ConfigReader& r) {
   m.hidden_size = r.integer({"d_model", "embedding_length"}, 1, kMaxSize);
   m.context_length = r.integer_or({"max_seq_len", "context_length"}, 2048, 1, INT64_C(1) << 40);
   m.norm = NormKind::kLayer;
-  m.norm_eps = static_cast<float>(r.number_or({nullptr, "attention.layer_norm_epsilon"}, 1e-5));
+  m.norm_eps = m.output_norm_eps = static_cast<float>(r.number_or({nullptr, "attention.layer_norm_epsilon"}, 1e-5));
   m.tied_embeddings = r.gguf() ? r.checkpoint().find("output.weight") == nullptr
                                : r.boolean_or({"tie_word_embeddings", nullptr}, false);
   AttentionSpec attention;

@@ -33,6 +33,8 @@ ModelConfig declare_llama4(const ConfigReader& r);
 ModelConfig declare_afmoe(const ConfigReader& r);
 
 /// Qwen's choice of routed layers: every decoder_sparse_step-th that mlp_only_layers does not name.
+/// Attention with windows by layer and a dense feed-forward; `head_dim`: see declare_attention().
+ModelConfig declare_qwen_decoder(const ConfigReader& r, int head_dim);
 void add_qwen_experts(const ConfigReader& r, ModelConfig& m, const RouterSpec& router);
 
 // Published tensor names beyond the common ones.

@@ -47,6 +47,8 @@ MlaSpec declare_mla(const ConfigReader& r) {
   }
   a.scale = 1.0f / std::sqrt(static_cast<float>(a.nope_dim + a.rope_dim));
   a.rope = 0;
+  // The published models fix it, whatever rms_norm_eps is; llama.cpp takes that.
+  if (r.gguf()) a.norm_eps = static_cast<float>(r.number_or({nullptr, "attention.layer_norm_rms_epsilon"}, 1e-6));
   return a;
 }
 

@@ -26,7 +26,7 @@ std::span<const TensorRule> gemma3_tensors() {
 }
 
 ModelConfig declare_gemma3(const ConfigReader& r) {
-  ModelConfig m = declare_decoder(r, {.default_theta = 1e6, .layer_type = "full_attention"});
+  ModelConfig m = declare_decoder(r, {.default_theta = 1e6, .layer_type = "full_attention"}, 256);
   const bool newer = r.has({"rope_parameters", nullptr});
   m.ropes.push_back(read_rope(r, {.head_dim = attention_of(m.blocks[0]).head_dim,
                                   .layer_type = "sliding_attention",
@@ -53,7 +53,6 @@ ModelConfig declare_gemma3(const ConfigReader& r) {
     AttentionSpec& attention = attention_of(block);
     attention.qk_norm = QkNorm::kPerHead;
     attention.scale = static_cast<float>(1.0 / std::sqrt(scalar));
-    attention.softcap = static_cast<float>(r.number_or({"attn_logit_softcapping", "attn_logit_softcapping"}, 0.0));
     if (!sliding[l]) continue;
     attention.window = window;
     attention.rope = 1;

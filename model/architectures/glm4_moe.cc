@@ -60,7 +60,7 @@ ModelConfig declare_minimax_m2(const ConfigReader& r) {
     const std::int64_t dims = r.integer({"rotary_dim", nullptr}, 1, 65536);
     rope.partial_rotary_factor = static_cast<double>(dims) / declare_attention(r).head_dim;
   }
-  ModelConfig m = declare_decoder(r, rope);
+  ModelConfig m = declare_decoder(r, rope, 128);
   RouterSpec router = declare_sigmoid_router(r, true, 1.0f);
   router.renormalise_eps = 0.0f;
   for (BlockSpec& block : m.blocks) {

@@ -34,7 +34,13 @@ std::span<const TensorRule> post_norm_gguf_tensors() {
 }
 
 ModelConfig declare_gpt_oss(const ConfigReader& r) {
-  ModelConfig m = declare_decoder(r, {.default_theta = 150000.0});
+  if (!r.gguf() && !r.has({"rope_parameters", nullptr}) && !r.has({"rope_scaling", nullptr})) {
+    Json config = r.json();  // what the published class takes then
+    config["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 32.0},    {"beta_fast", 32.0},
+                              {"beta_slow", 1.0},    {"truncate", false}, {"original_max_position_embeddings", 4096}};
+    return declare_gpt_oss(ConfigReader(r.checkpoint(), config));
+  }
+  ModelConfig m = declare_decoder(r, {.default_theta = 150000.0}, 64);
   Activation activation;
   activation.kind = ActivationKind::kSwigluOai;
   activation.limit = static_cast<float>(r.number_or({"swiglu_limit", nullptr}, 7.0));

@@ -28,6 +28,7 @@ std::span<const TensorRule> jetmoe_tensors() {
 
 ModelConfig declare_jetmoe(const ConfigReader& r) {
   ModelConfig m = declare_sizes(r);
+  m.norm_eps = 1e-6f;  // of the blocks, whatever rms_norm_eps says of the last norm
   ExpertAttentionSpec mixer;
   mixer.router = declare_logit_router(r);
   AttentionSpec& attention = mixer.attention;

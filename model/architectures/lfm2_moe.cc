@@ -61,7 +61,8 @@ std::span<const TensorRule> lfm2_moe_gguf_tensors() {
 
 ModelConfig declare_lfm2_moe(const ConfigReader& r) {
   ModelConfig m = declare_decoder(r, {.default_theta = 1e6});
-  m.norm_eps = static_cast<float>(r.number_or({"norm_eps", "attention.layer_norm_rms_epsilon"}, 1e-5));
+  m.norm_eps = m.output_norm_eps =
+      static_cast<float>(r.number_or({"norm_eps", "attention.layer_norm_rms_epsilon"}, 1e-5));
   const bool renormalise = r.boolean_or({"norm_topk_prob", "expert_weights_norm"}, true);
   const auto scale = static_cast<float>(r.number_or({"routed_scaling_factor", "expert_weights_scale"}, 1.0));
   RouterSpec router = declare_sigmoid_router(r, renormalise, scale);

@@ -17,6 +17,10 @@ void add_mixtral_experts(const ConfigReader& r, ModelConfig& m) {
   for (BlockSpec& block : m.blocks) make_routed(block, router);
 }
 
+bool all_layers(const ConfigReader&, std::size_t) {
+  return true;
+}
+
 }  // namespace
 
 std::span<const TensorRule> mixtral_tensors() {
@@ -32,7 +36,11 @@ ModelConfig declare_llama(const ConfigReader& r) {
 ModelConfig declare_mistral(const ConfigReader& r) {
   ModelConfig m = declare_llama(r);
   const std::int64_t window = r.integer_or({"sliding_window", nullptr}, 0, 0, INT32_MAX);
-  for (BlockSpec& block : m.blocks) attention_of(block).window = static_cast<int>(window);
+  // Ministral: some layers see all; where layer_types is absent, none does.
+  const std::vector<bool> sliding = sliding_layers(r, m.blocks.size(), all_layers);
+  for (std::size_t l = 0; l < m.blocks.size(); ++l) {
+    if (sliding[l]) attention_of(m.blocks[l]).window = static_cast<int>(window);
+  }
   return m;
 }
 

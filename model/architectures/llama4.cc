@@ -50,7 +50,7 @@ std::span<const TensorRule> llama4_tensors() {
 }
 
 ModelConfig declare_llama4(const ConfigReader& r) {
-  ModelConfig m = declare_decoder(r, {.default_theta = 500000.0, .style = RopeStyle::kInterleaved});
+  ModelConfig m = declare_decoder(r, {.default_theta = 500000.0, .style = RopeStyle::kInterleaved}, 128);
   RouterSpec router = declare_softmax_router(r, false);
   router.score = Score::kSigmoid;
   router.weight_on = WeightOn::kInput;

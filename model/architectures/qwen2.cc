@@ -47,10 +47,14 @@ void add_qwen_experts(const ConfigReader& r, ModelConfig& m, const RouterSpec& r
   }
 }
 
-ModelConfig declare_qwen2(const ConfigReader& r) {
-  ModelConfig m = declare_decoder(r);
+ModelConfig declare_qwen_decoder(const ConfigReader& r, int head_dim) {
+  ModelConfig m = declare_decoder(r, {}, head_dim);
   add_windows(r, m, from_max_window_layers);
   return m;
+}
+
+ModelConfig declare_qwen2(const ConfigReader& r) {
+  return declare_qwen_decoder(r, 0);
 }
 
 ModelConfig declare_qwen2_moe(const ConfigReader& r) {

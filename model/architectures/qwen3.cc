@@ -5,7 +5,7 @@
 namespace junto {
 
 ModelConfig declare_qwen3(const ConfigReader& r) {
-  ModelConfig m = declare_qwen2(r);
+  ModelConfig m = declare_qwen_decoder(r, 128);
   for (BlockSpec& block : m.blocks) attention_of(block).qk_norm = QkNorm::kPerHead;
   return m;
 }
