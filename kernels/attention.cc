@@ -1,5 +1,6 @@
 #include "kernels/attention.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -46,6 +47,77 @@ void accumulate_values(std::span<const float> weights, StoredRows values, std::s
       return run(kernels.accumulate_q8_0);
     default:
       refuse(values.type);
+  }
+}
+
+void score_page(std::span<const float* const> q, std::size_t dim, PageKeys keys, std::span<float* const> scores) {
+  const RowKernels& kernels = row_kernels();
+  const auto run = [&](RowKernels::ScorePage kernel) {
+    kernel(q.data(), static_cast<int>(q.size()), dim, keys.data, scores.data());
+  };
+  switch (keys.type) {
+    case DType::kF32:
+      return run(kernels.score_page_f32);
+    case DType::kF16:
+      return run(kernels.score_page_f16);
+    case DType::kQ8_0:
+      return run(kernels.score_page_q8_0);
+    default:
+      refuse(keys.type);
+  }
+}
+
+void add_values(std::span<const float* const> weights, std::size_t count, StoredRows values, std::size_t dim,
+                std::span<float* const> out) {
+  const RowKernels& kernels = row_kernels();
+  const auto run = [&](RowKernels::AddValues kernel) {
+    kernel(weights.data(), static_cast<int>(weights.size()), count, values.data, values.stride, dim, out.data());
+  };
+  switch (values.type) {
+    case DType::kF32:
+      return run(kernels.add_values_f32);
+    case DType::kF16:
+      return run(kernels.add_values_f16);
+    case DType::kQ8_0:
+      return run(kernels.add_values_q8_0);
+    default:
+      refuse(values.type);
+  }
+}
+
+namespace {
+
+// Value d of a row to [d, slot] of a page.
+template <class T>
+void scatter(const std::byte* row, std::size_t count, std::byte* page, int slot) {
+  for (std::size_t d = 0; d < count; ++d) {
+    std::memcpy(page + (d * kPageKeys + static_cast<std::size_t>(slot)) * sizeof(T), row + d * sizeof(T), sizeof(T));
+  }
+}
+
+}  // namespace
+
+void store_page_key(std::span<const float> x, DType type, std::byte* page, int slot) {
+  constexpr std::size_t kStep = 256;  // values: whole blocks
+  constexpr std::size_t kBlock = 32;
+  std::byte row[kStep * sizeof(float)];
+  std::byte* const quants = page + (x.size() + kBlock - 1) / kBlock * kPageKeys * sizeof(std::uint16_t);
+  for (std::size_t begin = 0; begin < x.size(); begin += kStep) {
+    const std::span<const float> part = x.subspan(begin, std::min(kStep, x.size() - begin));
+    store_row(part, type, row);
+    const std::size_t first = begin * kPageKeys;
+    if (type == DType::kF32) {
+      scatter<float>(row, part.size(), page + first * sizeof(float), slot);
+    } else if (type == DType::kF16) {
+      scatter<std::uint16_t>(row, part.size(), page + first * sizeof(std::uint16_t), slot);
+    } else {
+      for (std::size_t d = 0; d < part.size(); d += kBlock) {
+        const std::byte* block = row + d / kBlock * (kBlock + sizeof(std::uint16_t));
+        scatter<std::uint16_t>(block, 1, page + (begin + d) / kBlock * kPageKeys * sizeof(std::uint16_t), slot);
+        scatter<std::int8_t>(block + sizeof(std::uint16_t), std::min(kBlock, part.size() - d),
+                             quants + first + d * kPageKeys, slot);
+      }
+    }
   }
 }
 

@@ -12,6 +12,7 @@ namespace junto {
 /// Rows of floats or halves: how 16 values are loaded.
 template <class L>
 struct RowsF32 {
+  static constexpr std::size_t kBytes = 4;
   static typename L::F load(const std::byte* row, std::size_t at) {
     return L::load(reinterpret_cast<const float*>(row) + at);
   }
@@ -22,6 +23,7 @@ struct RowsF32 {
 
 template <class L>
 struct RowsF16 {
+  static constexpr std::size_t kBytes = 2;
   static typename L::F load(const std::byte* row, std::size_t at) {
     return L::load_half(reinterpret_cast<const std::uint16_t*>(row) + at);
   }

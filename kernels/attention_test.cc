@@ -55,6 +55,33 @@ TEST_P(StoredAttention, MatchesDoubleOnRoundTrippedRows) {
   }
 }
 
+TEST_P(StoredAttention, APageMatchesDoubleOnRoundTrippedRows) {
+  const auto [type, dim, tolerance] = GetParam();
+  const std::size_t stride = padded_bytes(type, dim);
+  std::vector<std::byte> page(kPageKeys * stride), rows(kPageKeys * stride);
+  const std::vector<float> q = random_values(dim, 1), keys = random_values(kPageKeys * dim, 2),
+                           weights = random_values(kPageKeys, 3);
+  for (std::size_t k = 0; k < kPageKeys; ++k) {
+    store_page_key({keys.data() + k * dim, dim}, type, page.data(), static_cast<int>(k));
+    store_row({keys.data() + k * dim, dim}, type, rows.data() + k * stride);
+  }
+  std::vector<float> scores(kPageKeys), out(dim, 0.5f);
+  const float *query = q.data(), *factors = weights.data();
+  float *to = scores.data(), *sums = out.data();
+  score_page({&query, 1}, dim, {type, page.data()}, {&to, 1});
+  add_values({&factors, 1}, kPageKeys, {type, rows.data(), stride}, dim, {&sums, 1});
+  for (std::size_t k = 0; k < kPageKeys; ++k) {
+    double expected = 0;
+    for (std::size_t d = 0; d < dim; ++d) expected += double(q[d]) * keys[k * dim + d];
+    EXPECT_NEAR(scores[k], expected, tolerance * std::sqrt(double(dim)) * 4) << k;
+  }
+  for (std::size_t d = 0; d < dim; ++d) {
+    double expected = 0.5;
+    for (std::size_t k = 0; k < kPageKeys; ++k) expected += double(weights[k]) * keys[k * dim + d];
+    EXPECT_NEAR(out[d], expected, tolerance * 30) << d;
+  }
+}
+
 TEST_P(StoredAttention, AKeysScoreIsTheSameBitsInAnyCall) {
   const auto [type, dim, tolerance] = GetParam();
   const std::size_t count = 9, stride = padded_bytes(type, dim);

@@ -10,6 +10,7 @@ namespace junto {
 
 struct LanesAvx2 {
   static constexpr int kCount = 16;
+  static constexpr int kQueryTile = 2;
   struct F {
     __m256 low, high;
   };

@@ -9,6 +9,7 @@ namespace junto {
 
 struct LanesAvx512 {
   static constexpr int kCount = 16;
+  static constexpr int kQueryTile = 4;
   using F = __m512;
 
   static F zero() { return _mm512_setzero_ps(); }

@@ -10,6 +10,7 @@ namespace junto {
 
 struct LanesNeon {
   static constexpr int kCount = 16;
+  static constexpr int kQueryTile = 2;
   struct F {
     float32x4_t part[4];
   };

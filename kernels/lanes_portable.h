@@ -19,6 +19,7 @@ enum class Fused { kTwoRoundings, kExact };
 template <Fused kFused>
 struct LanesPortable {
   static constexpr int kCount = 16;
+  static constexpr int kQueryTile = 2;  // queries whose sums over 32 keys fit into registers
   struct F {
     float lane[kCount];
   };

@@ -35,6 +35,13 @@ struct RowKernels {
                                     std::size_t stride, std::size_t dim, float* out);
   DotKeys dot_keys_f32, dot_keys_f16, dot_keys_q8_0;
   AccumulateValues accumulate_f32, accumulate_f16, accumulate_q8_0;
+  // The same for several queries over a page of kPageKeys keys, which stand by dimension: see attention.h
+  using ScorePage = void (*)(const float* const* q, int queries, std::size_t dim, const std::byte* keys,
+                             float* const* scores);
+  using AddValues = void (*)(const float* const* weights, int queries, std::size_t count, const std::byte* values,
+                             std::size_t stride, std::size_t dim, float* const* out);
+  ScorePage score_page_f32, score_page_f16, score_page_q8_0;
+  AddValues add_values_f32, add_values_f16, add_values_q8_0;
   void (*store_f16)(const float* x, std::size_t count, std::byte* row);
   void (*store_q8_0)(const float* x, std::size_t count, std::byte* row);
   // ActivationRows: `count` values into `groups` groups of 32, zeros behind them

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/attention_lanes.h"
+#include "kernels/attention_tile.h"
 #include "kernels/float_functions.h"
 #include "kernels/row_kernels.h"
 
@@ -280,6 +281,12 @@ constexpr RowKernels make_row_kernels() {
   k.accumulate_f32 = accumulate_lanes<L, RowsF32<L>>;
   k.accumulate_f16 = accumulate_lanes<L, RowsF16<L>>;
   k.accumulate_q8_0 = accumulate_q8_0_lanes<L>;
+  k.score_page_f32 = score_page_lanes<L, RowsF32<L>>;
+  k.score_page_f16 = score_page_lanes<L, RowsF16<L>>;
+  k.score_page_q8_0 = score_page_q8_0_lanes<L>;
+  k.add_values_f32 = add_values_lanes<L, RowsF32<L>>;
+  k.add_values_f16 = add_values_lanes<L, RowsF16<L>>;
+  k.add_values_q8_0 = add_values_q8_0_lanes<L>;
   k.store_f16 = store_f16_lanes<L>;
   k.store_q8_0 = store_q8_0_lanes<L>;
   k.quantise_q8 = quantise_q8_lanes<L>;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/attention.h"
 #include "kernels/softmax.h"
 #include "tensor/block_formats.h"
 
@@ -151,6 +152,57 @@ TEST(RowKernels, AttentionHasTheBitsOfTheTwin) {
             return out;
           },
           std::string(kind.name) + " " + std::to_string(dim));
+    }
+  }
+}
+
+TEST(RowKernels, TiledAttentionHasTheBitsOfTheTwinAndOfEachQueryAlone) {
+  constexpr int kQueries = 7;
+  constexpr std::size_t kCount = 29;
+  struct Kind {
+    DType type;
+    std::function<RowKernels::ScorePage(const RowKernels&)> score;
+    std::function<RowKernels::AddValues(const RowKernels&)> add;
+  };
+  const Kind kinds[] = {
+      {DType::kF32, [](auto& k) { return k.score_page_f32; }, [](auto& k) { return k.add_values_f32; }},
+      {DType::kF16, [](auto& k) { return k.score_page_f16; }, [](auto& k) { return k.add_values_f16; }},
+      {DType::kQ8_0, [](auto& k) { return k.score_page_q8_0; }, [](auto& k) { return k.add_values_q8_0; }},
+  };
+  for (const std::size_t dim : {8u, 16u, 24u, 40u, 64u, 80u, 100u, 128u}) {
+    const std::vector<float> rows = random_values(kPageKeys * dim, 7), q = random_values(kQueries * dim, 8),
+                             w = random_values(kQueries * kPageKeys, 9);
+    for (const Kind& kind : kinds) {
+      const std::size_t stride = 4 * dim + 64;
+      std::vector<std::byte> page(kPageKeys * stride), values(kPageKeys * stride);
+      for (std::size_t i = 0; i < kPageKeys; ++i) {
+        store_page_key({rows.data() + i * dim, dim}, kind.type, page.data(), static_cast<int>(i));
+        store_row({rows.data() + i * dim, dim}, kind.type, values.data() + i * stride);
+      }
+      const auto run = [&](const RowKernels& k, int first, int queries) {
+        Output scores(kQueries * kPageKeys), out(kQueries * dim, 0.5f);
+        const float *qs[kQueries], *ws[kQueries];
+        float *to[kQueries], *sums[kQueries];
+        for (int t = 0; t < queries; ++t) {
+          const auto at = static_cast<std::size_t>(first + t);
+          qs[t] = q.data() + at * dim, ws[t] = w.data() + at * kPageKeys;
+          to[t] = scores.data() + at * kPageKeys, sums[t] = out.data() + at * dim;
+        }
+        kind.score(k)(qs, queries, dim, page.data(), to);
+        kind.add(k)(ws, queries, kCount, values.data(), stride, dim, sums);
+        scores.insert(scores.end(), out.begin(), out.end());
+        return scores;
+      };
+      const std::string at = std::string(dtype_name(kind.type)) + " " + std::to_string(dim);
+      expect_same([&](const RowKernels& k) { return run(k, 0, kQueries); }, at);
+      const Output together = run(row_kernels(), 0, kQueries);
+      for (int t = 0; t < kQueries; ++t) {
+        const Output alone = run(row_kernels(), t, 1);
+        const std::size_t score = static_cast<std::size_t>(t) * kPageKeys;
+        const std::size_t sum = kQueries * kPageKeys + static_cast<std::size_t>(t) * dim;
+        EXPECT_EQ(std::memcmp(&alone[score], &together[score], kPageKeys * sizeof(float)), 0) << at;
+        EXPECT_EQ(std::memcmp(&alone[sum], &together[sum], dim * sizeof(float)), 0) << at;
+      }
     }
   }
 }

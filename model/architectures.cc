@@ -17,6 +17,7 @@ const Architecture kArchitectures[] = {
     {"",            "MistralForCausalLM",       declare_mistral},
     {"",            "MixtralForCausalLM",       declare_mixtral,       mixtral_tensors()},
     {"olmoe",       "OlmoeForCausalLM",         declare_olmoe},
+    {"",            "MinistralForCausalLM",     declare_mistral},
     {"",            "FlexOlmoForCausalLM",      declare_flex_olmo,     flex_olmo_tensors()},
     {"qwen2",       "Qwen2ForCausalLM",         declare_qwen2},
     {"qwen2moe",    "Qwen2MoeForCausalLM",      declare_qwen2_moe,     qwen2_moe_tensors()},

@@ -3,58 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "kernels/norm.h"
 #include "model/forward_pass.h"
 
 namespace junto {
 namespace {
-
-constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-
-std::int64_t first_visible(const Attend& spec, std::int64_t position) {
-  std::int64_t first = 0;
-  if (spec.window > 0) first = std::max<std::int64_t>(first, position - spec.window + 1);
-  if (spec.chunk > 0) first = std::max(first, position / spec.chunk * spec.chunk);
-  return first;
-}
-
-// One query head of one row. Key blocks are walked at absolute positions with a running maximum (online softmax,
-// Milakov and Gimelshein, arXiv 1805.02867), so that the steps depend on the row's position alone.
-void attend_head(const KvRegion& region, const Attend& spec, const PlacedRow& row, int kv_head, const float* sink,
-                 std::span<const float> q, std::span<float> out) {
-  float scores[kPagePositions];
-  float maximum = sink ? *sink : kMinusInfinity;
-  float total = sink ? 1.0f : 0.0f;
-  std::fill(out.begin(), out.end(), 0.0f);
-  const std::int64_t first = first_visible(spec, row.position);
-  for (std::int64_t base = first / kPagePositions * kPagePositions; base < row.visible_end; base += kPagePositions) {
-    const KvPage& page = *row.sequence->pages[base / kPagePositions];
-    const auto count = static_cast<std::size_t>(std::min<std::int64_t>(kPagePositions, row.visible_end - base));
-    const std::span<float> block(scores, count);
-    dot_keys(q, {region.type, page.key(region, kv_head, 0), region.key_row_bytes}, block);
-    float block_maximum = kMinusInfinity;
-    for (std::size_t i = 0; i < count; ++i) {
-      float score = block[i] * spec.scale;
-      if (spec.softcap > 0) score = spec.softcap * std::tanh(score / spec.softcap);
-      block[i] = base + static_cast<std::int64_t>(i) < first ? kMinusInfinity : score;
-      block_maximum = std::max(block_maximum, block[i]);
-    }
-    if (block_maximum > maximum) {
-      const float correction = std::exp(maximum - block_maximum);
-      total *= correction;
-      for (float& value : out) value *= correction;
-      maximum = block_maximum;
-    }
-    total += exp_in_place(block, maximum);
-    const StoredRows values = spec.values_in_keys
-                                  ? StoredRows{region.type, page.key(region, kv_head, 0), region.key_row_bytes}
-                                  : StoredRows{region.type, page.value(region, kv_head, 0), region.value_row_bytes};
-    accumulate_values(block, values, out);
-  }
-  for (float& value : out) value /= total;
-}
 
 // x / rms(x) per head without weights (Llama 4).
 void l2_norm_heads(std::span<float> row, int head_dim, float eps) {
@@ -112,31 +66,15 @@ struct RowMaths {
 void store_heads(std::span<const float> row, const KvRegion& region, KvPage& page, int slot, bool values) {
   const int dim = values ? region.value_dim : region.key_dim;
   for (int h = 0; h < region.heads; ++h) {
-    std::byte* to = values ? page.value(region, h, slot) : page.key(region, h, slot);
-    store_row(row.subspan(static_cast<std::size_t>(h) * dim, dim), region.type, to);
+    const std::span<const float> head = row.subspan(static_cast<std::size_t>(h) * dim, dim);
+    if (values)
+      store_row(head, region.type, page.value(region, h, slot));
+    else
+      store_page_key(head, region.type, page.key(region, h, 0), slot);
   }
 }
 
 }  // namespace
-
-void attend(Pass& pass, const KvRegion& region, const Attend& spec, MatrixView<const float> q, MatrixView<float> out) {
-  pass.pool.for_each_block(pass.count() * spec.units, [&](std::int64_t task, int) {
-    const std::int64_t r = task / spec.units;
-    const int unit = static_cast<int>(task % spec.units);
-    for (int h = 0; h < spec.heads_per_unit; ++h) {
-      const std::int64_t head = std::int64_t{unit} * spec.heads_per_unit + h;
-      const float* sink = spec.sinks.empty() ? nullptr : &spec.sinks[head];
-      attend_head(region, spec, pass.rows[r], unit % region.heads, sink,
-                  q.row(r).subspan(head * spec.key_dim, spec.key_dim),
-                  out.row(r).subspan(head * spec.value_dim, spec.value_dim));
-    }
-  });
-  for (const PlacedRow& row : pass.rows) {
-    const std::int64_t keys = row.visible_end - first_visible(spec, row.position);
-    pass.counters.bytes_read +=
-        keys * region.heads * static_cast<std::int64_t>(region.key_row_bytes + region.value_row_bytes);
-  }
-}
 
 void run_attention(Pass& pass, std::size_t block, const AttentionSpec& spec, const AttentionWeights& weights) {
   Workspace& w = pass.w;

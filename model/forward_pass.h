@@ -27,6 +27,25 @@ struct Angles {
 };
 
 /// Buffers kept from call to call.
+/// Rows of one sequence at consecutive positions whose queries walk the keys together.
+struct RowTile {
+  std::int64_t first = 0;
+  int rows = 0;
+};
+
+/// A softmax over some of the keys, not yet divided: its sum is of exp(score - maximum).
+struct SoftmaxPart {
+  float maximum = 0;
+  float total = 0;
+};
+
+struct AttendScratch {
+  std::vector<RowTile> tiles;
+  std::vector<std::vector<float>> of_worker;  // [threads]: scores and sums of a task
+  std::vector<SoftmaxPart> parts;             // [tasks, spans, queries], where spans are shared out
+  std::vector<float> sums;                    // [tasks, spans, queries, value_dim]
+};
+
 struct Workspace {
   Matrix<float> x;         // [rows, D], the residual stream
   Matrix<float> normed;    // [rows, D], what a sublayer reads
@@ -45,6 +64,7 @@ struct Workspace {
   RouteScratch route;
   ExpertGroups groups, unit_groups;
   ExpertScratch experts, dense;
+  AttendScratch attend;
   std::vector<std::int32_t> row_ids, out_ids;
 };
 
@@ -89,7 +109,7 @@ void rotate_head(const Rope& rope, std::span<const float> cosines, std::span<con
 /// What attend() needs of a layer: queries [rows, units * heads_per_unit * key_dim]; unit u reads KV head
 /// u % kv_heads of the page.
 struct Attend {
-  int units = 0;
+  int units = 1;
   int heads_per_unit = 1;
   int key_dim = 0;
   int value_dim = 0;

@@ -22,12 +22,14 @@ KvRegion region_of(const MixerSpec& mixer, DType type, std::int64_t hidden_size)
   if (const auto* a = std::get_if<AttentionSpec>(&mixer)) {
     r.heads = a->kv_heads;
     r.key_dim = r.value_dim = a->head_dim;
+    r.keys_by_dimension = true;
   } else if (const auto* m = std::get_if<MlaSpec>(&mixer)) {
     r.heads = 1;
     r.key_dim = m->kv_rank + m->rope_dim;
   } else if (const auto* e = std::get_if<ExpertAttentionSpec>(&mixer)) {
     r.heads = e->attention.kv_heads;
     r.key_dim = r.value_dim = e->attention.head_dim;
+    r.keys_by_dimension = true;
   } else {
     r.type = DType::kF32;
     r.heads = 1;

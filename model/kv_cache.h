@@ -7,18 +7,20 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/attention.h"
 #include "model/config.h"
 #include "tensor/dtype.h"
 
 namespace junto {
 
 /// Attention walks key blocks of this many positions, at absolute positions, whatever the batch looks like.
-inline constexpr int kPagePositions = 32;
+inline constexpr int kPagePositions = static_cast<int>(kPageKeys);
 
 /// Parses `--kv f32|f16|q8_0`.
 DType parse_kv_type(std::string_view name);
 
-/// Where one block's rows stand in a page: keys [heads, 32, key_row_bytes], then values likewise.
+/// Where one block's rows stand in a page: keys [heads, 32, key_row_bytes], then values likewise. Keys by dimension
+/// take the same room.
 struct KvRegion {
   DType type = DType::kF16;
   int heads = 0;
@@ -26,8 +28,9 @@ struct KvRegion {
   int value_dim = 0;  // 0: values are the front of the keys (MLA), or there are none (convolution inputs)
   std::size_t key_row_bytes = 0;
   std::size_t value_row_bytes = 0;
-  std::size_t keys = 0;    // offset in the page
-  std::size_t values = 0;  // offset in the page
+  bool keys_by_dimension = false;  // a head's keys stand as score_page() reads them, not in rows
+  std::size_t keys = 0;            // offset in the page
+  std::size_t values = 0;          // offset in the page
 };
 
 struct KvLayout {

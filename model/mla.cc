@@ -82,7 +82,7 @@ void run_mla(Pass& pass, std::size_t block, const MlaSpec& spec, const MlaWeight
                  {w.latent.view().data, pairs, spec.kv_rank, key_dim}, w.head_rows);
 
   Attend attention;
-  attention.units = spec.heads;
+  attention.heads_per_unit = spec.heads;
   attention.key_dim = key_dim;
   attention.value_dim = spec.kv_rank;
   attention.values_in_keys = true;

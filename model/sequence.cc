@@ -16,7 +16,7 @@ namespace junto {
 namespace {
 
 constexpr char kMagic[4] = {'J', 'S', 'E', 'Q'};
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 
 std::uint64_t checksum(std::span<const std::byte> bytes) {
   std::uint64_t hash = 1469598103934665603ull;
