@@ -88,12 +88,13 @@ struct Encoder {
       }
       std::string raw(parts.space_before_text ? 1 : 0, ' ');
       raw += part.text;
-      const std::string normal = normalize(parts.normalizer, std::move(raw), deadline, parts.where);
+      bool lost_start = false;
+      const std::string normal = normalize(parts.normalizer, std::move(raw), deadline, parts.where, &lost_start);
       for (const auto& inner : parts.normalized_matcher.split(normal, plain)) {
         if (inner.id != kNoToken)
           out.push_back(inner.id);
         else
-          stretch(inner.text, part.at_start && inner.at_start);
+          stretch(inner.text, part.at_start && inner.at_start && !lost_start);
       }
     }
   }

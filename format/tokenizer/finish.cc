@@ -56,10 +56,7 @@ void finish(TokenizerParts& parts) {
                    [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
   std::vector<AddedToken> raw, normalized;
   std::vector<std::string> raw_patterns, normalized_patterns;
-  // Of tokens with the same normal form a control token comes last, and else the first holds.
-  std::vector<AddedToken> ranked = parts.added_tokens;
-  std::stable_partition(ranked.begin(), ranked.end(), [](const AddedToken& token) { return !token.special; });
-  for (const AddedToken& token : ranked) {
+  for (const AddedToken& token : parts.added_tokens) {
     parts.added_vocabulary.add(token.id, token.content);
     if (token.normalized) {
       normalized.push_back(token);

@@ -141,12 +141,25 @@ std::string apply(const Charsmap& charsmap, std::string text, const Limits& limi
   return charsmap.apply(text, limits.max_bytes);
 }
 
+// Whether a step makes nothing of the first character of `text` (not empty).
+template <class Step>
+bool drops_first(const Step& step, const std::string& text, const Limits& limits) {
+  if constexpr (std::is_same_v<Step, Replace>) {
+    return !step.regex && step.content.empty() && text.starts_with(step.literal);
+  } else {
+    return apply(step, text.substr(0, utf8_size(text[0])), limits).empty();
+  }
+}
+
 }  // namespace
 
 std::string normalize(const std::vector<NormalizerStep>& steps, std::string text, const Deadline& deadline,
-                      std::string_view where) {
+                      std::string_view where, bool* lost_start) {
   const Limits limits{deadline, where, text.size() * 64 + (std::size_t{1} << 20)};
   for (const NormalizerStep& step : steps) {
+    if (lost_start != nullptr && !text.empty()) {
+      *lost_start |= std::visit([&](const auto& one) { return drops_first(one, text, limits); }, step);
+    }
     text = std::visit([&](const auto& one) { return apply(one, std::move(text), limits); }, step);
     limits.check(text.size());
   }

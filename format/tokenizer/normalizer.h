@@ -37,8 +37,9 @@ using NormalizerStep = std::variant<NormalForm, LowerCase, Strip, StripAccents, 
                                     Prepend, Replace, BertClean, Charsmap>;
 
 /// `text` (valid UTF-8) after all steps. Throws Error "`where`: ..." where it would grow beyond 64 times its size and
-/// 1 MiB, or a pattern exceeds its limits.
+/// 1 MiB, or a pattern exceeds its limits. `lost_start`, where given, is set if the text's first character went: what
+/// follows does not begin where the text begins (which Metaspace asks).
 std::string normalize(const std::vector<NormalizerStep>& steps, std::string text, const Deadline& deadline,
-                      std::string_view where);
+                      std::string_view where, bool* lost_start = nullptr);
 
 }  // namespace junto::text
