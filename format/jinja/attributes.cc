@@ -118,6 +118,22 @@ const AttributeRow* find_row(const Value& object, std::string_view name) {
   return nullptr;
 }
 
+bool macro_attribute(Renderer& renderer, const MacroBody& macro, std::string_view name, Value& found) {
+  if (name == "name") {
+    found = macro.name.empty() ? Value(None{}) : renderer.heap().text(macro.name);
+  } else if (name == "arguments") {
+    std::vector<Value> names;
+    for (const auto& parameter : macro.parameters)
+      names.push_back(renderer.heap().text(renderer.name_of(parameter.first)));
+    found = renderer.heap().tuple(std::move(names));
+  } else if (name == "caller" || name == "catch_varargs" || name == "catch_kwargs") {
+    found = name == "caller" ? macro.uses_caller : name == "catch_varargs" ? macro.uses_varargs : macro.uses_kwargs;
+  } else {
+    return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 MethodBody find_method(const Value& object, std::string_view name) {
@@ -144,9 +160,7 @@ bool find_attribute(Renderer& renderer, const Value& object, std::string_view na
     case Kind::kCycler:
       return cycler_attribute(renderer, object, name, found);
     case Kind::kMacro:
-      if (name != "name") return false;
-      found = renderer.heap().text(static_cast<const Macro&>(*target).body->name);
-      return true;
+      return macro_attribute(renderer, *static_cast<const Macro&>(*target).body, name, found);
     case Kind::kTuple: {
       const auto& pair = static_cast<const Sequence&>(*target);
       if (pair.is_group && (name == "grouper" || name == "list")) {

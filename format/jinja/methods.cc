@@ -198,6 +198,16 @@ bool is_alphanumeric(char32_t c) {
   return is_alpha(c) || is_decimal(c) || is_digit(c) || is_numeric(c);
 }
 
+Value isidentifier(Renderer&, const Value& self, const Arguments& arguments) {
+  const Bound bound("isidentifier", arguments, {});
+  const std::u32string text = decode_utf8(as_text(self)->utf8);
+  bool good = !text.empty();
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    good = good && (text[i] == U'_' || is_alpha(text[i]) || (i > 0 && is_decimal(text[i])));
+  }
+  return good;
+}
+
 Value isprintable(Renderer&, const Value& self, const Arguments&) {
   const std::u32string decoded = decode_utf8(text_of(self).utf8);
   return std::all_of(decoded.begin(), decoded.end(), is_printable);
@@ -310,6 +320,7 @@ constexpr MethodRow kStringMethods[] = {{"capitalize", changed<capitalize>},
                                         {"isascii", isascii},
                                         {"isdecimal", all_are<is_decimal>},
                                         {"isdigit", all_are<is_digit>},
+                                        {"isidentifier", isidentifier},
                                         {"islower", cased<is_lower, is_upper>},
                                         {"isnumeric", all_are<is_numeric>},
                                         {"isprintable", isprintable},

@@ -58,6 +58,7 @@ class Renderer {
   Heap& heap() { return heap_; }
   const RenderOptions& options() const { return options_; }
   int line() const { return line_; }
+  const std::string& name_of(Symbol symbol) const { return template_.symbols[static_cast<std::size_t>(symbol)]; }
 
   // Python's operations as templates see them, for filters and methods.
   Value call(const Value& callee, Arguments arguments);

@@ -4,7 +4,7 @@
 #include <cstdlib>
 
 #include "format/jinja/python_text.h"
-#include "format/jinja/value.h"
+#include "format/jinja/renderer.h"
 
 namespace junto::jinja {
 namespace {
@@ -92,6 +92,12 @@ void Printer::print_object(const Value& value, const Object& object, int depth) 
     const auto& range = static_cast<const Range&>(object);
     add("range(" + std::to_string(range.start) + ", " + std::to_string(range.stop));
     add(range.step == 1 ? ")" : ", " + std::to_string(range.step) + ")");
+  } else if (object.kind == Kind::kMacro) {
+    const std::string& name = static_cast<const Macro&>(object).body->name;
+    add("<Macro " + (name.empty() ? "anonymous" : repr_text(name)) + ">");
+  } else if (object.kind == Kind::kLoop) {
+    auto& loop = *as<Loop>(value, Kind::kLoop);
+    add("<LoopContext " + std::to_string(loop.index0 + 1) + "/" + std::to_string(loop.length(heap_)) + ">");
   } else {
     add("<" + type_name(value) + " object>");  // Python prints an address here
   }

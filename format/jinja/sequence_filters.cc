@@ -376,7 +376,8 @@ Value filter_round(Renderer&, const Value& value, const Arguments& arguments) {
   }
   if (method != "common") {
     const double scale = std::pow(10.0, static_cast<double>(precision));
-    return (method == "ceil" ? std::ceil(real * scale) : std::floor(real * scale)) / scale;
+    // Python rounds to an int, which has no negative zero.
+    return ((method == "ceil" ? std::ceil(real * scale) : std::floor(real * scale)) + 0.0) / scale;
   }
   if (std::holds_alternative<double>(value)) return round_to(real, precision);
   if (precision >= 0) return negate(negate(value));

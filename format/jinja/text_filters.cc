@@ -115,10 +115,10 @@ Value filter_truncate(Renderer& renderer, const Value& value, const Arguments& a
   const auto end_size = static_cast<std::int64_t>(count_code_points(end));
   if (limit < end_size) raise("expected length >= " + std::to_string(end_size) + ", got " + std::to_string(limit));
   if (leeway < 0) raise("expected leeway >= 0, got " + std::to_string(leeway));
+  const std::int64_t size = length(renderer.heap(), value);
+  if (size <= limit || size - limit <= leeway) return value;  // whatever it is
   if (!as_text(value)) raise("truncate: the value is " + type_name(value) + ", expected str");
   const Input input(renderer, value);
-  const std::int64_t size = length(renderer.heap(), value);
-  if (size <= limit || size - limit <= leeway) return value;
   const std::string cut = input.text.substr(0, byte_offset(input.text, static_cast<std::size_t>(limit - end_size)));
   if (bound.flag(1, false)) return input.result(cut + std::string(end));
   return input.result(cut.substr(0, cut.rfind(' ')) + std::string(end));
