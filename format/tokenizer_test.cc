@@ -228,6 +228,9 @@ TEST(Tokenizer, DamagedFilesAreOneLineErrors) {
             "t.json: added_tokens[0].id is \"x\", expected an integer 0..2147483646");
   EXPECT_EQ(changed("/post_processor", {{"type", "Later"}}),
             "t.json: post_processor.type is \"Later\", expected a post-processor that Junto has");
+  const Json adder = {{"type", "BertProcessing"}, {"sep", {"a", 1}}, {"cls", {"a", 1}}};
+  EXPECT_EQ(changed("/post_processor", {{"type", "Sequence"}, {"processors", {adder, adder}}}),
+            "t.json: post_processor.processors[1] is an object, expected one post-processor that adds tokens");
   EXPECT_EQ(load_error(Json::array()), "t.json: the file is an array, expected an object");
 }
 
@@ -272,7 +275,7 @@ TEST(GgufTokenizer, UnknownModelsAndPreTokenizersAreRefusedByName) {
   };
   GgufTokenizerData data = tiny_gguf();
   data.model = "rwkv";
-  EXPECT_EQ(error_of(data), "t.gguf: tokenizer.ggml.model is \"rwkv\", expected gpt2, llama or t5");
+  EXPECT_EQ(error_of(data), "t.gguf: tokenizer.ggml.model is \"rwkv\", expected gpt2, llama, t5 or gemma4");
   data.model = "gpt2";
   data.pre = "qwen9";
   EXPECT_EQ(
@@ -284,6 +287,15 @@ TEST(GgufTokenizer, UnknownModelsAndPreTokenizersAreRefusedByName) {
   data = tiny_gguf();
   data.eos_id = 11;
   EXPECT_EQ(error_of(data), "t.gguf: tokenizer.ggml.eos_token_id is 11, expected 0..10");
+}
+
+TEST(GgufTokenizer, Gemma4NamesItsModelInsteadOfItsPreTokenizer) {
+  GgufTokenizerData data = tiny_gguf();
+  data.model = "gemma4";
+  data.pre = "";
+  data.merges = {"a b", "\u2581 a"};
+  const Tokenizer tokenizer = load_tokenizer_gguf(data, "t.gguf");
+  EXPECT_EQ(tokenizer.encode("a ab\n\u00e9", false), (std::vector<std::int32_t>{7, 6, 9, 3, 4, 5}));
 }
 
 TEST(GgufTokenizer, EveryNamedPreTokenizerCompiles) {

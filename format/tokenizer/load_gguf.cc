@@ -206,6 +206,12 @@ Tokenizer load_embedded_json(const GgufTokenizerData& data, std::string_view whe
 Tokenizer load_tokenizer_gguf(const GgufTokenizerData& data, std::string_view where) {
   using namespace text;  // NOLINT
   if (data.pre == kHuggingfaceJsonName) return load_embedded_json(data, where);
+  if (data.model == "gemma4") {  // a name of its own for "gpt2" with the pre-tokenizer "gemma4"
+    GgufTokenizerData same = data;
+    same.model = "gpt2";
+    same.pre = "gemma4";
+    return load_tokenizer_gguf(same, where);
+  }
   auto parts = std::make_shared<TokenizerParts>();
   parts->where = where;
   check_lengths(data, where);
@@ -218,7 +224,7 @@ Tokenizer load_tokenizer_gguf(const GgufTokenizerData& data, std::string_view wh
   else if (data.model == "t5")
     load_t5(data, *parts);
   else
-    fail(where, "tokenizer.ggml.model is \"" + printable(data.model) + "\", expected gpt2, llama or t5");
+    fail(where, "tokenizer.ggml.model is \"" + printable(data.model) + "\", expected gpt2, llama, t5 or gemma4");
   load_surroundings(data, *parts);
   finish(*parts);
   return Tokenizer(parts);
