@@ -11,6 +11,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <functional>
+#include <mutex>
+#include <vector>
 
 #include "base/error.h"
 
@@ -51,7 +54,28 @@ std::string temporary_name(const std::string& target) {
   return target + ".partial-" + std::to_string(getpid()) + "-" + std::to_string(counter++);
 }
 
+// Every living MappedFile.
+struct Mappings {
+  std::mutex mutex;
+  std::vector<const MappedFile*> files;
+};
+Mappings& mappings() {
+  static auto* const all = new Mappings;  // outlives what is destroyed at exit
+  return *all;
+}
+
 }  // namespace
+
+std::optional<FilePlace> file_place(const std::byte* data) {
+  const std::lock_guard lock(mappings().mutex);
+  for (const MappedFile* file : mappings().files) {
+    const std::span<const std::byte> bytes = file->bytes();
+    if (std::less_equal<>()(bytes.data(), data) && std::less<>()(data, bytes.data() + bytes.size())) {
+      return FilePlace{file->path(), static_cast<std::uint64_t>(data - bytes.data())};
+    }
+  }
+  return std::nullopt;
+}
 
 MappedFile::MappedFile(std::string path) : path_(std::move(path)) {
   struct stat status;
@@ -63,9 +87,15 @@ MappedFile::MappedFile(std::string path) : path_(std::move(path)) {
   if (begin == MAP_FAILED) fail(path_, reason("cannot map", errno));
   bytes_ = {static_cast<const std::byte*>(begin), size};
   guard_ = std::make_unique<SigbusGuard>(begin, size, path_);
+  const std::lock_guard lock(mappings().mutex);
+  mappings().files.push_back(this);
 }
 
 MappedFile::~MappedFile() {
+  {
+    const std::lock_guard lock(mappings().mutex);
+    std::erase(mappings().files, this);
+  }
   guard_.reset();
   if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,6 +33,15 @@ class MappedFile {
   std::span<const std::byte> bytes_;
   std::unique_ptr<SigbusGuard> guard_;
 };
+
+/// Where mapped bytes stand in their file.
+struct FilePlace {
+  std::string path;
+  std::uint64_t offset = 0;  // bytes from the file's begin
+};
+
+/// The place of `data` in the MappedFile that holds it; nothing where no living one does.
+std::optional<FilePlace> file_place(const std::byte* data);
 
 /// The whole file; throws Error naming it where it cannot be read, is a directory or holds more than `max_bytes`.
 std::string read_text_file(const std::string& path, std::size_t max_bytes);

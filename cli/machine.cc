@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -51,17 +52,37 @@ std::int64_t droppable(const std::string& folder) {
   return 0;
 }
 
-/// What the limits of this process' cgroup (version 2) and its parents leave.
+/// Where a version of cgroups keeps its memory controller.
+struct MemoryController {
+  std::filesystem::path root;
+  std::string limit, used;  // file names
+};
+
+/// What the limits of one cgroup and its parents leave.
+std::int64_t left_in(const MemoryController& controller, const std::string& group) {
+  std::int64_t least = kNoLimit;
+  for (std::filesystem::path at = group.substr(1);; at = at.parent_path()) {
+    const std::string folder = (controller.root / at).string();
+    const std::int64_t limit = number_in(folder + controller.limit), used = number_in(folder + controller.used);
+    // Version 1 writes "no limit" as a number that no machine has.
+    if (limit < kNoLimit / 4 && used != kNoLimit) least = std::min(least, limit - used + droppable(folder));
+    if (at.empty()) return least;
+  }
+}
+
+/// What the limits of this process' cgroups leave: version 2, and version 1 where it has the memory controller.
 std::int64_t cgroup_available() {
+  const MemoryController second = {"/sys/fs/cgroup", "/memory.max", "/memory.current"};
+  const MemoryController first = {"/sys/fs/cgroup/memory", "/memory.limit_in_bytes", "/memory.usage_in_bytes"};
   std::ifstream file("/proc/self/cgroup");
   std::int64_t least = kNoLimit;
   for (std::string line; std::getline(file, line);) {
-    if (!line.starts_with("0::/")) continue;
-    for (std::filesystem::path at = line.substr(4);; at = at.parent_path()) {
-      const std::string folder = ("/sys/fs/cgroup" / at).string();
-      const std::int64_t limit = number_in(folder + "/memory.max"), used = number_in(folder + "/memory.current");
-      if (limit != kNoLimit && used != kNoLimit) least = std::min(least, limit - used + droppable(folder));
-      if (at.empty()) break;
+    const std::size_t names = line.find(':'), group = line.find(":/", names + 1);
+    if (names == std::string::npos || group == std::string::npos) continue;
+    const std::string controllers = "," + line.substr(names + 1, group - names - 1) + ",";
+    if (line.starts_with("0::/")) least = std::min(least, left_in(second, line.substr(group + 1)));
+    if (controllers.find(",memory,") != std::string::npos) {
+      least = std::min(least, left_in(first, line.substr(group + 1)));
     }
   }
   return std::max<std::int64_t>(0, least);
@@ -101,9 +122,22 @@ std::uint64_t sum_words(const std::uint64_t* words, std::size_t count) {
   return sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
 }
 
+namespace {
+
+std::atomic<std::int64_t> promised_bytes = 0;
+
+}  // namespace
+
+MemoryPromise::MemoryPromise(std::int64_t bytes) : bytes_(bytes) {
+  promised_bytes += bytes;
+}
+MemoryPromise::~MemoryPromise() {
+  promised_bytes -= bytes_;
+}
+
 std::int64_t available_memory_bytes() {
   const std::int64_t system = meminfo_bytes("MemAvailable");
-  return std::min(system >= 0 ? system : kNoLimit, cgroup_available());
+  return std::max<std::int64_t>(0, std::min(system >= 0 ? system : kNoLimit, cgroup_available()) - promised_bytes);
 }
 
 std::int64_t resident_memory_bytes() {

@@ -11,8 +11,21 @@
 namespace junto {
 
 /// Bytes that this process may still take without swapping: what the kernel calls available, or what the cgroup's limit
-/// leaves, whichever is less. Cached file pages count as available.
+/// leaves, whichever is less, without what is promised. Cached file pages count as available.
 std::int64_t available_memory_bytes();
+
+/// Memory that will be touched later, such as empty slots for experts: it does not count as available any more while
+/// the promise lives.
+class MemoryPromise {
+ public:
+  explicit MemoryPromise(std::int64_t bytes);
+  ~MemoryPromise();
+  MemoryPromise(const MemoryPromise&) = delete;
+  MemoryPromise& operator=(const MemoryPromise&) = delete;
+
+ private:
+  std::int64_t bytes_;
+};
 
 /// What this process has in memory now, mapped weights that were read included.
 std::int64_t resident_memory_bytes();

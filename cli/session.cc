@@ -11,6 +11,7 @@
 #include "base/progress.h"
 #include "cli/fetch.h"
 #include "cli/machine.h"
+#include "cli/terminal.h"
 #include "format/tokenizer/unicode.h"
 #include "model/kv_cache.h"
 
@@ -62,7 +63,7 @@ Argument json_argument(bool& json) {
 }
 
 std::vector<Argument> model_arguments(ModelOptions& options) {
-  return {
+  std::vector<Argument> arguments = {
       model_argument(options.path),
       {.name = "--policy",
        .target = &options.policy,
@@ -83,6 +84,8 @@ std::vector<Argument> model_arguments(ModelOptions& options) {
        .help = "How activations meet quantised weights (default q8); plain weights always take f32",
        .choices = {"f32", "q8"}},
   };
+  for (Argument& argument : expert_memory_arguments(options.experts)) arguments.push_back(std::move(argument));
+  return arguments;
 }
 
 std::string model_path(const std::string& path) {
@@ -104,13 +107,15 @@ namespace {
 
 // Interleaved weights are a second copy, in memory of our own; the mapped file is left to the page cache. They serve Q8
 // activations: float rows read the stored form.
-void load_for_work(Session& session, bool float_activations) {
-  std::int64_t bytes = 0;
-  for (const NamedTensor& named : session.checkpoint.tensors()) {
-    bytes += static_cast<std::int64_t>(named.tensor.bytes.size());
-  }
+void load_for_work(Session& session, const ExpertMemoryOptions& experts, bool float_activations) {
+  const StoredBytes stored = stored_bytes_of(session.checkpoint);
+  const std::int64_t available = available_memory_bytes();
   LoadOptions options;
-  session.weights_copied = !float_activations && bytes < available_memory_bytes() / 2;
+  options.evict = parse_evict(experts.evict);
+  options.expert_memory = choose_expert_memory(experts, stored, available, session.checkpoint.path);
+  // Streamed experts lie in slots, and only the rest of the model is copied.
+  const std::int64_t copied = options.expert_memory > 0 ? stored.all - stored.experts : stored.all;
+  session.weights_copied = !float_activations && copied < available / 2;
   if (session.weights_copied) options.pool = session.pool.get();
   std::optional<Progress> progress;
   options.progress = [&](std::size_t, std::size_t all) {
@@ -118,6 +123,13 @@ void load_for_work(Session& session, bool float_activations) {
     progress->advance();
   };
   session.model = load_model(session.checkpoint, options);
+  if (session.model->cache) {
+    const ExpertCache& cache = *session.model->cache;
+    session.slots =
+        std::make_shared<const MemoryPromise>(cache.slots() * static_cast<std::int64_t>(cache.slot_bytes()));
+    progress.reset();
+    print_note(session.checkpoint.path + ": " + describe_streaming(cache, stored.experts));
+  }
 }
 
 }  // namespace
@@ -126,7 +138,7 @@ Session open_session(const ModelOptions& options, std::shared_ptr<ThreadPool> po
   Session session;
   session.checkpoint = open_model_file(options.path);
   session.pool = pool ? std::move(pool) : std::make_shared<ThreadPool>(options.threads);
-  load_for_work(session, options.activations == "f32");
+  load_for_work(session, options.experts, options.activations == "f32");
   session.policy = policy_for(*session.model, options.policy);
   session.decoder_options.kv = parse_kv_type(options.kv);
   session.decoder_options.activations = options.activations == "f32" ? ActivationType::kF32 : ActivationType::kQ8;

@@ -9,6 +9,8 @@
 
 #include "base/thread_pool.h"
 #include "cli/command.h"
+#include "cli/expert_memory.h"
+#include "cli/machine.h"
 #include "format/checkpoint.h"
 #include "format/model_text.h"
 #include "model/decoder.h"
@@ -23,9 +25,11 @@ struct ModelOptions {
   int chunk = 512;     // prompt tokens a call; 0: all
   std::string kv = "f16";
   std::string activations = "q8";
+  ExpertMemoryOptions experts;
 };
 
-/// MODEL, then --policy, --threads, --chunk, --kv and --activations. They point into `options`.
+/// MODEL, then --policy, --threads, --chunk, --kv, --activations, --expert-memory and --evict. They point into
+/// `options`.
 std::vector<Argument> model_arguments(ModelOptions& options);
 
 /// Only MODEL.
@@ -44,6 +48,7 @@ struct Session {
   Checkpoint checkpoint;
   std::shared_ptr<Model> model;
   std::shared_ptr<ThreadPool> pool;
+  std::shared_ptr<const MemoryPromise> slots;  // for experts that are streamed
   bool weights_copied = false;  // weights are interleaved in memory of our own, and the mapped ones not needed
   DecoderOptions decoder_options;
   std::unique_ptr<Decoder> decoder;    // by start_decoder()

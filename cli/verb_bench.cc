@@ -243,6 +243,7 @@ int run_bench(const BenchOptions& options) {
   } else {
     std::fputs((output == "csv" ? to_csv(table) : to_markdown(table)).c_str(), stdout);
   }
+  if (session.model->cache) print_note(streaming_line(*session.model->cache));
   return 0;
 }
 

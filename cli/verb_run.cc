@@ -89,12 +89,14 @@ std::vector<std::string> token_labels(const Sequence& sequence, const Session& s
 }
 
 Json answer_json(const std::vector<std::int32_t>& prompt, const Generated& answer, const Session& session) {
-  return {{"prompt_ids", prompt},
-          {"ids", answer.ids},
-          {"text", answer.text},
-          {"timings", timings_json(answer)},
-          {"speculation", speculation_json(answer)},
-          {"routing", routing_json(session.model->config, answer)}};
+  Json json = {{"prompt_ids", prompt},
+               {"ids", answer.ids},
+               {"text", answer.text},
+               {"timings", timings_json(answer)},
+               {"speculation", speculation_json(answer)},
+               {"routing", routing_json(session.model->config, answer)}};
+  if (session.model->cache) json["streaming"] = streaming_json(*session.model->cache);
+  return json;
 }
 
 void print_answer_end(const Generated& answer, const Session& session) {

@@ -109,6 +109,40 @@ void leave_out_shared(const ExpertWeights& shared, std::int64_t rows, ExpertUse&
   use.flops -= rows * shared.flops_per_row();
 }
 
+// Experts compute in the groups in which they come out of the cache; each slot has its row, so the order leaves no
+// trace. Those that need no reading (zero, copy and constant ones, replaced ones, the shared one) go with the first.
+ExpertUse run_streamed(Pass& pass, std::size_t block, const RoutePlan& plan, ExpertGroups& groups,
+                       std::vector<const ExpertWeights*>& experts) {
+  Workspace& w = pass.w;
+  const MoeSpec& moe = pass.model.config.blocks[block].moe;
+  const auto routed = pass.experts->layers[block].experts.size();
+  ExpertCache& cache = *pass.model.cache;
+  ExpertUse use;
+  const auto compute = [&] {
+    use += run_experts(experts, plan, groups, moe.router.weight_on, pass.activations, w.normed_rows, pass.pool,
+                       w.experts, w.slot_output.view());
+    observe_gated_hidden(pass, block);
+  };
+  w.streamed.clear();
+  w.in_memory.clear();
+  for (const std::int32_t e : groups.active) {
+    const auto id = static_cast<std::size_t>(e);
+    const bool here = id >= routed || !has_weights(experts[id]->kind) || experts[id]->version > 0;
+    (here ? w.in_memory : w.streamed).push_back(e);
+  }
+  groups.active.swap(w.in_memory);
+  if (!groups.active.empty()) compute();
+  cache.run(static_cast<int>(block), w.streamed, [&](std::span<const std::int32_t> ready) {
+    groups.active.assign(ready.begin(), ready.end());
+    for (const std::int32_t e : ready) {
+      experts[static_cast<std::size_t>(e)] = cache.expert(static_cast<int>(block), e);
+    }
+    compute();
+  });
+  groups.active.swap(w.in_memory);
+  return use;
+}
+
 void run_routed(Pass& pass, std::size_t block, MatrixView<float> out) {
   Workspace& w = pass.w;
   const MoeSpec& moe = pass.model.config.blocks[block].moe;
@@ -124,14 +158,21 @@ void run_routed(Pass& pass, std::size_t block, MatrixView<float> out) {
   }
   const RoutePlan& plan = joint ? w.joint_plan : w.plan;
   w.slot_output.resize(plan.slots(), pass.model.config.hidden_size);
-  ExpertUse use = run_experts(joint ? std::span<const ExpertWeights* const>(w.joint_experts)
-                                    : std::span<const ExpertWeights* const>(pass.experts->layers[block].experts),
-                              plan, joint ? w.joint_groups : w.groups, moe.router.weight_on, pass.activations,
-                              w.normed_rows, pass.pool, w.experts, w.slot_output.view());
+  ExpertGroups& groups = joint ? w.joint_groups : w.groups;
+  ExpertUse use;
+  if (pass.model.cache) {
+    if (!joint) w.joint_experts = pass.experts->layers[block].experts;
+    use = run_streamed(pass, block, plan, groups, w.joint_experts);
+  } else {
+    use = run_experts(joint ? std::span<const ExpertWeights* const>(w.joint_experts)
+                            : std::span<const ExpertWeights* const>(pass.experts->layers[block].experts),
+                      plan, groups, moe.router.weight_on, pass.activations, w.normed_rows, pass.pool, w.experts,
+                      w.slot_output.view());
+    observe_gated_hidden(pass, block);
+  }
   if (joint) leave_out_shared(weights.shared, pass.count(), use);
   pass.counters.bytes_read += use.bytes_read;
   pass.model.experts->count(static_cast<int>(block), use);
-  observe_gated_hidden(pass, block);
   observe(pass, Point::kExpertOutput, block, w.slot_output.view());
   for_each_row(pass, [&](std::int64_t r) { combine(plan, w.slot_output.view(), r, r + 1, out, moe.router.weight_on); });
   if (moe.shared_expert && !joint) add_shared(pass, block, out);

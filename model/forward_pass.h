@@ -61,6 +61,7 @@ struct Workspace {
   RoutePlan joint_plan;                             // plan with the shared expert as id E, last in every row
   ExpertGroups joint_groups;                        // of it
   std::vector<const ExpertWeights*> joint_experts;  // [E + 1]
+  std::vector<std::int32_t> streamed, in_memory;    // active experts by where they are
   RouteScratch route;
   ExpertGroups groups, unit_groups;
   ExpertScratch experts, dense;

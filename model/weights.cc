@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "kernels/interleave.h"
 
 namespace junto {
@@ -51,8 +52,9 @@ class Tensors {
     return table_.contains(name) ? vector(name, size) : std::vector<float>();
   }
 
-  /// rows or cols -1: as stored.
-  Linear linear_from(const std::string& name, const Tensor& tensor, std::int64_t rows, std::int64_t cols) const {
+  /// rows or cols -1: as stored. `expert`: of a routed expert, which may be streamed.
+  Linear linear_from(const std::string& name, const Tensor& tensor, std::int64_t rows, std::int64_t cols,
+                     bool expert = false) const {
     if (tensor.shape.size() != 2 || (rows >= 0 && tensor.shape[0] != rows) || (cols >= 0 && tensor.shape[1] != cols)) {
       const Shape wanted = {rows >= 0 ? rows : tensor.rows(), cols >= 0 ? cols : tensor.cols()};
       fail(path_, "tensor " + name + " has shape " + to_string(tensor.shape) + ", expected " + to_string(wanted));
@@ -60,7 +62,8 @@ class Tensors {
     Linear linear;
     try {
       linear.weights = make_weights(tensor);
-      if (options_.pool && gains_from_interleaving(linear.weights)) {
+      const bool streamed = expert && options_.expert_memory > 0;
+      if (options_.pool && !streamed && gains_from_interleaving(linear.weights)) {
         linear.weights = interleave(linear.weights, *options_.pool);
       }
     } catch (const Error& error) {
@@ -235,7 +238,7 @@ Linear Loader::expert_matrix(std::size_t index, const char* part, int expert, st
   const std::string stack = in_block(index, part) + "_exps";
   Linear linear;
   if (const Tensor* tensor = tensors_.find(alone + ".weight")) {
-    linear = tensors_.linear_from(alone + ".weight", *tensor, rows, cols);
+    linear = tensors_.linear_from(alone + ".weight", *tensor, rows, cols, true);
   } else {
     const Tensor* stacked = tensors_.find(stack + ".weight");
     if (!stacked) fail(tensors_.path(), "tensor " + alone + ".weight is missing, and so is " + stack + ".weight");
@@ -243,7 +246,7 @@ Linear Loader::expert_matrix(std::size_t index, const char* part, int expert, st
       fail(tensors_.path(), "tensor " + stack + ".weight has shape " + to_string(stacked->shape) +
                                 ", expected 3 dimensions and more than " + std::to_string(expert) + " experts");
     }
-    linear = tensors_.linear_from(stack + ".weight", slice(*stacked, expert), rows, cols);
+    linear = tensors_.linear_from(stack + ".weight", slice(*stacked, expert), rows, cols, true);
   }
   if (const Tensor* bias = tensors_.find(stack + ".bias")) {
     if (bias->shape.size() != 2 || bias->shape[0] <= expert || bias->shape[1] != linear.weights.rows) {
@@ -355,6 +358,39 @@ void Loader::load(Model& model) {
   tensors_.refuse_unused(config_.blocks.size());
 }
 
+// The places of all routed experts in their files.
+std::unique_ptr<ExpertCache> stream_experts(const Model& model, const LoadOptions& options) {
+  std::vector<std::string> files;
+  std::vector<std::unique_ptr<BlockReader>> readers;
+  std::vector<std::vector<ExpertPlace>> layers;
+  const auto place_of = [&](const WeightMatrix& stored) {
+    const std::optional<FilePlace> place = file_place(stored.data);
+    if (!place) fail(model.path, "experts are unpacked when they are loaded and cannot be streamed; convert it first");
+    const auto known = std::ranges::find(files, place->path);
+    const auto file = static_cast<std::size_t>(known - files.begin());
+    if (known == files.end()) {
+      files.push_back(place->path);
+      readers.push_back(open_block_reader(place->path));
+    }
+    return MatrixPlace{stored, file, place->offset};
+  };
+  const auto table = model.experts->snapshot();
+  for (const ExpertLayer& layer : table->layers) {
+    std::vector<ExpertPlace>& places = layers.emplace_back();
+    for (const ExpertWeights* expert : layer.experts) {
+      ExpertPlace& place = places.emplace_back();
+      place.weights = expert;
+      for (const Linear* linear : {&expert->gate, &expert->up, &expert->down}) {
+        if (!linear->empty()) place.places.push_back(place_of(linear->weights));
+      }
+    }
+  }
+  ExpertCacheOptions cache;
+  cache.budget_bytes = options.expert_memory;
+  cache.evict = options.evict;
+  return std::make_unique<ExpertCache>(std::move(layers), std::move(readers), cache, model.path);
+}
+
 // FNV-1a over what a saved sequence depends on.
 std::uint64_t fingerprint_of(const ModelSource& source) {
   std::uint64_t hash = 1469598103934665603ull;
@@ -380,6 +416,7 @@ std::shared_ptr<Model> load_model(const Checkpoint& checkpoint, const LoadOption
   model->path = checkpoint.path;
   model->config = std::move(source.config);
   Loader(model->path, model->config, source.tensors, options).load(*model);
+  if (options.expert_memory > 0) model->cache = stream_experts(*model, options);
   source.config = model->config;
   model->fingerprint = fingerprint_of(source);
   for (const auto& [name, tensor] : source.tensors) {

@@ -11,6 +11,7 @@
 #include "format/checkpoint.h"
 #include "model/architectures.h"
 #include "model/config.h"
+#include "moe/expert_cache.h"
 #include "moe/expert_store.h"
 #include "moe/linear.h"
 
@@ -78,6 +79,7 @@ struct Model {
   Linear output;  // [V, D]
   std::vector<BlockWeights> blocks;
   std::unique_ptr<ExpertStore> experts;  // by block
+  std::unique_ptr<ExpertCache> cache;    // where experts are streamed: those of `experts` then lie in the file
   bool quantised = false;                // any weights in a block format
   std::uint64_t fingerprint = 0;         // of the configuration, names, types and shapes: what a saved sequence fits
 
@@ -89,6 +91,9 @@ struct Model {
 struct LoadOptions {
   /// Threads that interleave weights for the fast kernels; null keeps all weights as they are mapped.
   ThreadPool* pool = nullptr;
+  /// Bytes for experts that are streamed from the file (moe/expert_cache.h); 0: all experts are in memory or mapped.
+  std::int64_t expert_memory = 0;
+  Evict evict = Evict::kLfu;
   /// Tensors taken so far and in all.
   std::function<void(std::size_t done, std::size_t all)> progress;
 };

@@ -1,0 +1,123 @@
+#include "cli/expert_memory.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <utility>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "model/architectures.h"
+
+namespace junto {
+namespace {
+
+constexpr std::int64_t kReserve_bytes = std::int64_t{192} << 20;  // program, buffers, a short context
+
+// blk.3.ffn_up_exps.weight and blk.3.ffn_up.5.weight.
+bool is_routed_expert(std::string_view name) {
+  for (const std::string_view part : {"ffn_gate", "ffn_up", "ffn_down"}) {
+    const std::size_t at = name.find(part);
+    if (at == std::string_view::npos) continue;
+    const std::string_view rest = name.substr(at + part.size());
+    return rest.starts_with("_exps.") || (rest.size() > 1 && rest[0] == '.' && rest[1] >= '0' && rest[1] <= '9');
+  }
+  return false;
+}
+
+std::string bytes_text(std::int64_t bytes) {
+  return format_quantity(static_cast<double>(bytes), "B");
+}
+
+double hit_ratio(const ExpertCacheCounters& c) {
+  const std::int64_t asked = c.hits + c.misses;
+  return asked > 0 ? static_cast<double>(c.hits) / static_cast<double>(asked) : 0;
+}
+
+}  // namespace
+
+std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options) {
+  return {
+      {.name = "--expert-memory",
+       .target = &options.budget,
+       .value = "SIZE|auto",
+       .help = "Memory for experts, which are read from the file as they are needed: 1.2GiB; auto (default): all of "
+               "them stay in memory where it holds them"},
+      {.name = "--evict",
+       .target = &options.evict,
+       .help = "Which expert makes room for another: lfu (default), lru, lifo, or layer",
+       .choices = {"lru", "lfu", "lifo", "layer"}},
+  };
+}
+
+std::int64_t parse_bytes(std::string_view text, std::string_view name) {
+  static constexpr std::pair<std::string_view, double> kUnits[] = {
+      {"", 1},        {"B", 1},          {"K", 1024},         {"KiB", 1024},  {"KB", 1e3},
+      {"M", 1 << 20}, {"MiB", 1 << 20},  {"MB", 1e6},         {"G", 1 << 30}, {"GiB", 1 << 30},
+      {"GB", 1e9},    {"T", 1ull << 40}, {"TiB", 1ull << 40}, {"TB", 1e12},
+  };
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
+  for (const auto& [known, factor] : kUnits) {
+    if (error != std::errc() || unit != known || !(number >= 0) || number * factor > 9e18) continue;
+    return static_cast<std::int64_t>(number * factor);
+  }
+  fail(name, "is " + printable(text) + ", expected a size such as 1.2GiB or 800MB, or auto");
+}
+
+StoredBytes stored_bytes_of(const Checkpoint& checkpoint) {
+  StoredBytes out;
+  for (const NamedTensor& named : checkpoint.tensors()) out.all += std::ssize(named.tensor.bytes);
+  for (const auto& [name, tensor] : describe_model(checkpoint).tensors) {
+    if (is_routed_expert(name)) out.experts += std::ssize(tensor.bytes);
+  }
+  return out;
+}
+
+std::int64_t choose_expert_memory(const ExpertMemoryOptions& options, const StoredBytes& stored, std::int64_t available,
+                                  std::string_view where) {
+  if (options.budget != "auto") {
+    if (stored.experts == 0) fail("--expert-memory", "is given, but " + std::string(where) + " has no routed experts");
+    return parse_bytes(options.budget, "--expert-memory");
+  }
+  if (stored.experts == 0 || stored.all < available / 2) return 0;
+  const std::int64_t dense = stored.all - stored.experts;
+  if (stored.all + kReserve_bytes < available / 10 * 9) return stored.experts / 16 * 17;  // each in a slot of its own
+  const std::int64_t left = available - dense - kReserve_bytes;
+  if (left <= 0) {
+    fail(where, "what every token reads takes " + bytes_text(dense) + " and " + bytes_text(kReserve_bytes) +
+                    " to work in, but only " + bytes_text(available) + " of memory are available");
+  }
+  return left / 10 * 9;
+}
+
+std::string describe_streaming(const ExpertCache& cache, std::int64_t experts_bytes) {
+  const auto slots = static_cast<std::int64_t>(cache.slots());
+  return "streams " + bytes_text(experts_bytes) + " of experts through " +
+         bytes_text(slots * static_cast<std::int64_t>(cache.slot_bytes())) + ": " + std::to_string(slots) + " of " +
+         std::to_string(cache.experts()) + " in memory, evicting " + std::string(evict_name(cache.evict()));
+}
+
+Json streaming_json(const ExpertCache& cache) {
+  const ExpertCacheCounters c = cache.counters();
+  return {{"slots", cache.slots()},
+          {"experts", cache.experts()},
+          {"evict", evict_name(cache.evict())},
+          {"hits", c.hits},
+          {"misses", c.misses},
+          {"hit_ratio", hit_ratio(c)},
+          {"bytes_read", c.bytes_read},
+          {"stall_s", c.stall_s}};
+}
+
+std::string streaming_line(const ExpertCache& cache) {
+  const ExpertCacheCounters c = cache.counters();
+  char text[160];
+  std::snprintf(text, sizeof text, "%.0f %% of experts were in memory, %s read, %.2f s stalled", 100 * hit_ratio(c),
+                bytes_text(c.bytes_read).c_str(), c.stall_s);
+  return text;
+}
+
+}  // namespace junto

@@ -1,0 +1,49 @@
+// --expert-memory and --evict: whether experts are in memory or streamed, and through how much.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "cli/command.h"
+#include "format/checkpoint.h"
+#include "model/weights.h"
+
+namespace junto {
+
+struct ExpertMemoryOptions {
+  std::string budget = "auto";
+  std::string evict = "lfu";
+};
+
+/// --expert-memory and --evict.
+std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options);
+
+/// "1.2GiB", "800MB", "4096" (bytes). Throws Error naming `name` and the forms there are.
+std::int64_t parse_bytes(std::string_view text, std::string_view name);
+
+/// What of a checkpoint is routed experts, and what is read for every token.
+struct StoredBytes {
+  std::int64_t all = 0;
+  std::int64_t experts = 0;
+};
+StoredBytes stored_bytes_of(const Checkpoint& checkpoint);
+
+/// How experts are held: streamed through that many bytes, or 0: in memory or mapped. `auto` streams where `available`
+/// bytes hold neither the model twice (mapped and interleaved) nor, interleaved, once. Throws Error with both byte
+/// counts where not even the rest of the model fits.
+std::int64_t choose_expert_memory(const ExpertMemoryOptions& options, const StoredBytes& stored, std::int64_t available,
+                                  std::string_view where);
+
+/// "streams 3.62 GB of experts through 1.2 GB: 378 of 1024 in memory, evicting lfu".
+std::string describe_streaming(const ExpertCache& cache, std::int64_t experts_bytes);
+
+/// {"slots", "experts", "evict", "hits", "misses", "hit_ratio", "bytes_read", "stall_s"}.
+Json streaming_json(const ExpertCache& cache);
+
+/// "61 % of experts were in memory, 2.1 GB read, 3.2 s stalled".
+std::string streaming_line(const ExpertCache& cache);
+
+}  // namespace junto

@@ -1,0 +1,57 @@
+#include "cli/expert_memory.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "cli/test_program.h"
+
+namespace junto {
+namespace {
+
+constexpr std::int64_t kGiB = std::int64_t{1} << 30;
+
+TEST(ExpertMemory, SizesHaveUnits) {
+  EXPECT_EQ(parse_bytes("4096", "--m"), 4096);
+  EXPECT_EQ(parse_bytes("1.5GiB", "--m"), 3 * kGiB / 2);
+  EXPECT_EQ(parse_bytes("800MB", "--m"), 800000000);
+  for (const char* bad : {"", "lots", "1.2GGB", "-1GB", "1e30GB", "GB"})
+    EXPECT_THROW(parse_bytes(bad, "--m"), Error) << bad;
+}
+
+TEST(ExpertMemory, AutoStreamsWhatDoesNotFit) {
+  const ExpertMemoryOptions automatic;
+  const StoredBytes model{.all = 4 * kGiB, .experts = 3 * kGiB};
+  EXPECT_EQ(choose_expert_memory(automatic, model, 16 * kGiB, "m"), 0);        // fits twice
+  EXPECT_GE(choose_expert_memory(automatic, model, 5 * kGiB, "m"), 3 * kGiB);  // fits once: all in slots
+  const std::int64_t small = choose_expert_memory(automatic, model, 2 * kGiB, "m");
+  EXPECT_GT(small, kGiB / 2);
+  EXPECT_LT(small, kGiB);
+  EXPECT_EQ(choose_expert_memory(automatic, {.all = 4 * kGiB, .experts = 0}, 2 * kGiB, "m"), 0);
+  try {
+    choose_expert_memory(automatic, model, kGiB, "m.gguf");
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()),
+              "m.gguf: what every token reads takes 1.07 GB and 201 MB to work in, but only 1.07 GB of memory are "
+              "available");
+  }
+}
+
+TEST(ExpertMemory, RunStreamsTheSameTokensAndCounts) {
+  std::vector<std::string> asked = {"run", checkpoint_path("olmoe"), "--ids", "5,17,40", "-n", "20", "--temp",
+                                    "0",   "--ignore-eos",           "--json"};
+  const Json resident = Json::parse(run_junto(asked).out);
+  asked.insert(asked.end(), {"--expert-memory", "100KB", "--evict", "lru"});
+  const Ran ran = run_junto(asked);
+  const Json streamed = Json::parse(ran.out);
+  EXPECT_EQ(streamed["ids"], resident["ids"]);
+  EXPECT_FALSE(resident.contains("streaming"));
+  EXPECT_EQ(streamed["streaming"]["evict"], "lru");
+  EXPECT_GT(streamed["streaming"]["bytes_read"], 0);
+  EXPECT_NE(ran.err.find("of experts through"), std::string::npos);
+  EXPECT_EQ(run_junto({"run", checkpoint_path("llama"), "--ids", "5", "--expert-memory", "1MB"}).err,
+            "junto: --expert-memory: is given, but " + checkpoint_path("llama") + " has no routed experts\n");
+}
+
+}  // namespace
+}  // namespace junto

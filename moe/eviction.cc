@@ -1,0 +1,85 @@
+#include "moe/eviction.h"
+
+#include <cmath>
+#include <string>
+
+#include "base/error.h"
+
+namespace junto {
+namespace {
+
+constexpr std::pair<std::string_view, Evict> kNames[] = {
+    {"lru", Evict::kLru}, {"lfu", Evict::kLfu}, {"lifo", Evict::kLifo}, {"layer", Evict::kLayer}};
+
+}  // namespace
+
+Evict parse_evict(std::string_view name) {
+  for (const auto& [known, policy] : kNames) {
+    if (name == known) return policy;
+  }
+  fail("--evict", "is " + printable(name) + ", expected lru, lfu, lifo or layer");
+}
+
+std::string_view evict_name(Evict policy) {
+  for (const auto& [name, known] : kNames) {
+    if (policy == known) return name;
+  }
+  return "";
+}
+
+Eviction::Eviction(Evict policy, std::vector<int> experts_of_layer) : policy_(policy) {
+  for (std::size_t l = 0; l < experts_of_layer.size(); ++l) {
+    first_cell_.push_back(static_cast<std::int32_t>(layer_.size()));
+    layer_.insert(layer_.end(), static_cast<std::size_t>(experts_of_layer[l]), static_cast<int>(l));
+    if (experts_of_layer[l] > 0) ++routed_layers_;
+  }
+  history_.resize(layer_.size());
+}
+
+void Eviction::enter(int layer) {
+  present_layer_ = layer;
+  ++pass_;
+}
+
+void Eviction::use(int layer, int expert) {
+  const std::int32_t cell = cell_of(layer, expert);
+  ExpertHistory& history = history_[static_cast<std::size_t>(cell)];
+  history.weight = weight_now(cell) + 1;
+  history.last_use = pass_;
+}
+
+double Eviction::weight_now(std::int32_t cell) const {
+  const ExpertHistory& history = history_[static_cast<std::size_t>(cell)];
+  const double tokens = static_cast<double>(pass_ - history.last_use) / std::max(1, routed_layers_);
+  return history.weight * std::exp2(-tokens / kHalfLife_tokens);
+}
+
+int Eviction::distance(std::int32_t cell) const {
+  const int layers = static_cast<int>(first_cell_.size());
+  return (layer_of(cell) - present_layer_ + layers) % layers;
+}
+
+std::int32_t Eviction::victim(std::span<const std::int32_t> candidates) const {
+  const auto last_use = [&](std::int32_t cell) { return history_[static_cast<std::size_t>(cell)].last_use; };
+  const auto goes_before = [&](std::int32_t a, std::int32_t b) {
+    switch (policy_) {
+      case Evict::kLru:
+        return last_use(a) < last_use(b);
+      case Evict::kLfu:
+        return weight_now(a) < weight_now(b);
+      case Evict::kLifo:
+        return last_use(a) > last_use(b);
+      case Evict::kLayer:
+        break;
+    }
+    if (distance(a) != distance(b)) return distance(a) > distance(b);
+    return weight_now(a) < weight_now(b);
+  };
+  std::int32_t out = candidates.front();
+  for (const std::int32_t cell : candidates.subspan(1)) {
+    if (goes_before(cell, out)) out = cell;
+  }
+  return out;
+}
+
+}  // namespace junto

@@ -1,0 +1,230 @@
+// Experts read through slots: each has the bytes of a resident one, whatever goes wrong on the way.
+#include "moe/expert_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <set>
+#include <thread>
+
+#include "base/error.h"
+#include "moe/test_random_linear.h"
+
+namespace junto {
+namespace {
+
+constexpr int kLayers = 3, kExperts = 6;
+constexpr std::int64_t kHidden = 64, kWidth = 32;
+
+enum class Fault { kNone, kError, kShort, kStall };
+
+/// A file in memory that misbehaves when told to.
+struct FakeFile {
+  std::vector<std::byte> bytes;
+  std::atomic<Fault> fault = Fault::kNone;
+  std::atomic<int> good_reads_left = 0;  // before the fault
+};
+
+class FakeReader : public BlockReader {
+ public:
+  explicit FakeReader(FakeFile& file) : file_(file) {}
+  std::size_t read(std::uint64_t offset, std::span<std::byte> to) override {
+    EXPECT_EQ(offset % kDirectAlignment, 0u);
+    EXPECT_EQ(to.size() % kDirectAlignment, 0u);
+    const std::size_t left = offset < file_.bytes.size() ? file_.bytes.size() - offset : 0;
+    std::size_t count = std::min(left, to.size());
+    const Fault fault = file_.fault;
+    if (fault != Fault::kNone && file_.good_reads_left-- <= 0) {
+      if (fault == Fault::kError) fail("fake.gguf", "cannot read at byte " + std::to_string(offset) + ": I/O error");
+      if (fault == Fault::kShort) count = std::min<std::size_t>(count, 100);
+      if (fault == Fault::kStall) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    if (count > 0) std::memcpy(to.data(), file_.bytes.data() + offset, count);
+    return count;
+  }
+
+ private:
+  FakeFile& file_;
+};
+
+/// Layers of experts whose matrices stand one after the other in a fake file, as a GGUF file has them.
+class ExpertCacheTest : public testing::Test {
+ protected:
+  ExpertCacheTest() {
+    std::mt19937 random(7);
+    for (auto& layer : experts_) {
+      for (ExpertWeights& expert : layer) {
+        expert.up = random_linear(DType::kQ8_0, kWidth, kHidden, random);
+        expert.gate = random_linear(DType::kQ4_0, kWidth, kHidden, random);
+        expert.down = random_linear(DType::kF16, kHidden, kWidth, random);
+      }
+    }
+  }
+
+  std::unique_ptr<ExpertCache> make_cache(std::int64_t budget, Evict evict = Evict::kLfu) {
+    file_.bytes.assign(777, std::byte{});  // nothing is aligned
+    std::vector<std::vector<ExpertPlace>> places(kLayers);
+    for (int l = 0; l < kLayers; ++l) {
+      for (const ExpertWeights& expert : experts_[l]) {
+        ExpertPlace& place = places[l].emplace_back();
+        place.weights = &expert;
+        for (const Linear* linear : {&expert.gate, &expert.up, &expert.down}) {
+          place.places.push_back({linear->weights, 0, file_.bytes.size()});
+          const WeightMatrix& w = linear->weights;
+          file_.bytes.insert(file_.bytes.end(), w.data, w.data + w.bytes());
+        }
+      }
+    }
+    std::vector<std::unique_ptr<BlockReader>> readers;
+    readers.push_back(std::make_unique<FakeReader>(file_));
+    ExpertCacheOptions options;
+    options.budget_bytes = budget;
+    options.evict = evict;
+    options.readers = 3;
+    return std::make_unique<ExpertCache>(std::move(places), std::move(readers), options, "fake.gguf");
+  }
+
+  std::int64_t bytes_of_slots(int slots) {
+    return static_cast<std::int64_t>(make_cache(1 << 24)->slot_bytes()) * slots;
+  }
+
+  /// Every expert that is asked for computes once, with the weights that it has in memory.
+  void expect_right(ExpertCache& cache, int layer, std::vector<std::int32_t> ids) {
+    std::vector<std::int32_t> computed;
+    cache.run(layer, ids, [&](std::span<const std::int32_t> ready) {
+      for (const std::int32_t e : ready) {
+        const ExpertWeights& wanted = experts_[layer][e];
+        const ExpertWeights& found = *cache.expert(layer, e);
+        EXPECT_EQ(decoded(found.gate.weights), decoded(wanted.gate.weights));
+        EXPECT_EQ(decoded(found.up.weights), decoded(wanted.up.weights));
+        EXPECT_EQ(decoded(found.down.weights), decoded(wanted.down.weights));
+        computed.push_back(e);
+      }
+    });
+    std::ranges::sort(computed);
+    EXPECT_EQ(computed, ids);
+  }
+
+  std::vector<std::int32_t> some_experts(std::mt19937& random) {
+    std::set<std::int32_t> ids;
+    while (ids.size() < 3) ids.insert(static_cast<std::int32_t>(random() % kExperts));
+    return {ids.begin(), ids.end()};
+  }
+
+  ExpertWeights experts_[kLayers][kExperts];
+  FakeFile file_;
+};
+
+TEST_F(ExpertCacheTest, AnyBudgetAndPolicyGivesTheStoredWeights) {
+  for (const Evict evict : {Evict::kLru, Evict::kLfu, Evict::kLifo, Evict::kLayer}) {
+    for (const int slots : {1, 2, 3, 7, kLayers * kExperts}) {
+      const auto cache = make_cache(bytes_of_slots(slots), evict);
+      ASSERT_EQ(cache->slots(), slots);
+      std::mt19937 random(3);
+      for (int token = 0; token < 12; ++token) {
+        for (int layer = 0; layer < kLayers; ++layer) expect_right(*cache, layer, some_experts(random));
+      }
+      const ExpertCacheCounters counters = cache->counters();
+      EXPECT_EQ(counters.hits + counters.misses, 12 * kLayers * 3);
+      if (slots == kLayers * kExperts) {
+        EXPECT_LE(counters.misses, slots);  // each was read once at most
+      }
+    }
+  }
+}
+
+TEST_F(ExpertCacheTest, MoreExpertsThanSlotsComputeInTurn) {
+  const auto cache = make_cache(bytes_of_slots(2));
+  expect_right(*cache, 1, {0, 1, 2, 3, 4, 5});
+  EXPECT_EQ(cache->counters().misses, 6);
+}
+
+TEST_F(ExpertCacheTest, AReadErrorNamesTheFileAndTheCacheGoesOn) {
+  const auto cache = make_cache(bytes_of_slots(4));
+  for (int good = 0; good < 6; ++good) {
+    file_.good_reads_left = good;
+    file_.fault = Fault::kError;
+    try {
+      cache->run(good % kLayers, std::vector<std::int32_t>{0, 1, 2, 3}, [](auto) {});
+      ADD_FAILURE() << "no error after " << good << " good reads";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("fake.gguf: cannot read at byte"), std::string::npos) << error.what();
+    }
+    file_.fault = Fault::kNone;
+    expect_right(*cache, good % kLayers, {0, 1, 2, 3});
+  }
+}
+
+TEST_F(ExpertCacheTest, AFileThatBecameShorterIsAnError) {
+  const auto cache = make_cache(bytes_of_slots(2));
+  file_.fault = Fault::kShort;
+  try {
+    cache->run(0, std::vector<std::int32_t>{0}, [](auto) {});
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("within an expert"), std::string::npos) << error.what();
+  }
+  file_.fault = Fault::kNone;
+  expect_right(*cache, 0, {0, 5});
+}
+
+TEST_F(ExpertCacheTest, ASlowDiskIsCountedAsStall) {
+  const auto cache = make_cache(bytes_of_slots(2));
+  file_.fault = Fault::kStall;
+  expect_right(*cache, 2, {1, 4});
+  EXPECT_GT(cache->counters().stall_s, 0.004);
+}
+
+TEST_F(ExpertCacheTest, AnErrorOfTheComputationLeavesTheCacheUsable) {
+  const auto cache = make_cache(bytes_of_slots(2));
+  EXPECT_THROW(cache->run(0, std::vector<std::int32_t>{0, 1}, [](auto) { fail("test", "stops"); }), Error);
+  expect_right(*cache, 0, {0, 1, 2});
+}
+
+TEST_F(ExpertCacheTest, ABudgetBelowOneExpertIsRefusedWithBothSizes) {
+  const std::int64_t one = bytes_of_slots(1);
+  try {
+    make_cache(one - 1);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()), "fake.gguf: expert memory is " + std::to_string(one - 1) +
+                                             " bytes, expected at least the " + std::to_string(one) + " of one expert");
+  }
+}
+
+TEST_F(ExpertCacheTest, LayersOfSeveralThreadsTakeTurns) {
+  const auto cache = make_cache(bytes_of_slots(3));
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&, t] {
+      std::mt19937 random(static_cast<unsigned>(t));
+      for (int i = 0; i < 20; ++i) expect_right(*cache, (i + t) % kLayers, some_experts(random));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(Eviction, EachPolicySendsAwayWhatItSays) {
+  const auto victim = [](Evict policy) {
+    Eviction eviction(policy, {3, 0, 3});
+    const std::pair<int, int> uses[] = {{0, 0}, {0, 1}, {0, 1}, {2, 2}, {0, 0}, {0, 1}};
+    for (const auto& [layer, expert] : uses) {
+      eviction.enter(layer);
+      eviction.use(layer, expert);
+    }
+    const std::int32_t cells[] = {eviction.cell_of(0, 0), eviction.cell_of(0, 1), eviction.cell_of(2, 2)};
+    return std::pair(eviction.layer_of(eviction.victim(cells)), eviction.victim(cells));
+  };
+  EXPECT_EQ(victim(Evict::kLru), std::pair(2, 5));    // used longest ago
+  EXPECT_EQ(victim(Evict::kLfu), std::pair(2, 5));    // used once
+  EXPECT_EQ(victim(Evict::kLifo), std::pair(0, 1));   // used just now
+  EXPECT_EQ(victim(Evict::kLayer), std::pair(2, 5));  // needed last of all: layer 0 computes
+  EXPECT_THROW(parse_evict("belady"), Error);
+  EXPECT_EQ(parse_evict("layer"), Evict::kLayer);
+}
+
+}  // namespace
+}  // namespace junto
