@@ -69,10 +69,13 @@ void run_lines(const TokenizeOptions& options, const Tokenizer& tokenizer, std::
 Tokenizer open_tokenizer(const std::string& path) {
   namespace fs = std::filesystem;
   if (path.ends_with(".json") && !fs::is_directory(path)) {
-    return load_tokenizer_json(read_text_file(path, kMaxTokenizerBytes), path, config_in(fs::path(path).parent_path()));
+    return load_tokenizer_json(read_text_file(path, kMaxTokenizerBytes), path);
   }
   const fs::path in_directory = fs::path(path) / "tokenizer.json";
-  if (fs::is_directory(path) && fs::exists(in_directory)) return open_tokenizer(in_directory.string());
+  if (fs::is_directory(path) && fs::exists(in_directory)) {
+    const std::string file = in_directory.string();
+    return load_tokenizer_json(read_text_file(file, kMaxTokenizerBytes), file, config_in(path));
+  }
   const Checkpoint checkpoint = open_checkpoint(path);
   if (checkpoint.kind != Checkpoint::Kind::kGguf) fail(path, "has no tokenizer.json");
   return load_tokenizer_gguf(checkpoint.metadata);

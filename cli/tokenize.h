@@ -15,7 +15,7 @@ struct TokenizeOptions {
   bool jsonl = false;     // one JSON value a line: strings in and id arrays out, or the other way round
 };
 
-/// The tokenizer of a model, or a tokenizer.json (with the tokenizer_config.json beside it, where there is one).
+/// The tokenizer of a model (with its tokenizer_config.json, which may add a BOS), or a tokenizer.json as it stands.
 /// Throws Error naming the file.
 Tokenizer open_tokenizer(const std::string& path);
 

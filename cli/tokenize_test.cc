@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <sstream>
 
 #include "base/error.h"
@@ -54,6 +56,17 @@ TEST(TokenizeVerb, ABadLineIsNamedAndTheOnesBeforeItAreAnswered) {
             "standard input: line 1 is an array with -1, expected an array of token ids");
   EXPECT_EQ(error_of({.decode = true}, "[4294967296]", 0),
             "standard input: line 1 is an array with 4294967296, expected an array of token ids");
+}
+
+TEST(TokenizeVerb, AModelAddsWhatItsConfigurationSaysAndABareFileDoesNot) {
+  const std::filesystem::path directory = std::filesystem::path(testing::TempDir()) / "tokenize_verb";
+  std::filesystem::create_directories(directory);
+  const auto write = [&](const char* name, const char* text) { std::ofstream(directory / name) << text; };
+  write("tokenizer.json", R"({"model":{"type":"WordLevel","vocab":{"<s>":0,"a":1},"unk_token":"<s>"}})");
+  write("tokenizer_config.json", R"({"bos_token":"<s>","add_bos_token":true})");
+  EXPECT_EQ(open_tokenizer(directory.string()).encode("a", true), (std::vector<std::int32_t>{0, 1}));
+  const std::string file = (directory / "tokenizer.json").string();
+  EXPECT_EQ(open_tokenizer(file).encode("a", true), (std::vector<std::int32_t>{1}));
 }
 
 TEST(TokenizeVerb, AFileWithoutATokenizerIsAnError) {

@@ -85,7 +85,9 @@ Value real_arithmetic(const std::string& op, double a, double b) {
   if (op == "**") {
     if (a == 0 && b < 0) raise("0.0 cannot be raised to a negative power");
     if (a < 0 && b != std::floor(b)) raise("a negative number to a fractional power is complex");
-    return std::pow(a, b);
+    const double power = std::pow(a, b);
+    if (std::isinf(power) && std::isfinite(a) && std::isfinite(b)) raise("Numerical result out of range");
+    return power;
   }
   if (b == 0) raise(op == "/" ? "float division by zero" : "float floor division by zero");
   return op == "/" ? a / b : std::floor(a / b);
