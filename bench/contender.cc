@@ -113,7 +113,9 @@ void add_mixer(const MixerWeights& mixer, ReadList& list) {
 class Contender {
  public:
   explicit Contender(const Options& options) : options_(options), ids_(read_ids(options.ids)) {
-    session_ = open_session(options.model);
+    ModelOptions model = options.model;
+    model.lazy_experts = false;  // what is measured is not the start
+    session_ = open_session(model);
     if (static_cast<std::int64_t>(ids_.size()) < options.context + options.tokens) {
       fail(options.ids, "has " + std::to_string(ids_.size()) + " ids, expected at least " +
                             std::to_string(options.context + options.tokens));

@@ -164,7 +164,9 @@ void print_cost(Session& session, const Options& options) {
 }
 
 void run(const Options& options) {
-  Session session = open_session(options.model);
+  ModelOptions model = options.model;
+  model.lazy_experts = false;  // what is measured is not the start
+  Session session = open_session(model);
   require_tokenizer(session);
   start_decoder(session, 0);
   if (options.cost) return print_cost(session, options);

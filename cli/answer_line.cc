@@ -78,7 +78,7 @@ std::string answer_line(const Session& session, const Generated& answer, std::in
   } else {
     line += ", no experts";
   }
-  if (session.model->cache) line += ", " + streaming_line(*session.model->cache);
+  if (is_streaming(*session.model)) line += ", " + streaming_line(*session.model->cache);
   line += ", memory " + format_quantity(static_cast<double>(resident_memory_bytes()), "B");
   const double read = bytes_per_token(answer) * answer.decode_tokens_per_second();
   if (bandwidth > 0 && read > 0) {

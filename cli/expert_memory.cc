@@ -93,6 +93,10 @@ std::int64_t choose_expert_memory(const ExpertMemoryOptions& options, const Stor
   return left / 10 * 9;
 }
 
+bool is_streaming(const Model& model) {
+  return model.cache && !model.cache->mapped();
+}
+
 std::string describe_streaming(const ExpertCache& cache, std::int64_t experts_bytes) {
   const auto slots = static_cast<std::int64_t>(cache.slots());
   return "streams " + bytes_text(experts_bytes) + " of experts through " +

@@ -37,6 +37,9 @@ StoredBytes stored_bytes_of(const Checkpoint& checkpoint);
 std::int64_t choose_expert_memory(const ExpertMemoryOptions& options, const StoredBytes& stored, std::int64_t available,
                                   std::string_view where);
 
+/// True where experts are read from the file as they are needed.
+bool is_streaming(const Model& model);
+
 /// "streams 3.62 GB of experts through 1.2 GB: 378 of 1024 in memory, evicting lfu".
 std::string describe_streaming(const ExpertCache& cache, std::int64_t experts_bytes);
 

@@ -107,7 +107,8 @@ namespace {
 
 // Interleaved weights are a second copy, in memory of our own; the mapped file is left to the page cache. They serve Q8
 // activations: float rows read the stored form.
-void load_for_work(Session& session, const ExpertMemoryOptions& experts, bool float_activations) {
+void load_for_work(Session& session, const ModelOptions& model, bool float_activations) {
+  const ExpertMemoryOptions& experts = model.experts;
   const StoredBytes stored = stored_bytes_of(session.checkpoint);
   const std::int64_t available = available_memory_bytes();
   LoadOptions options;
@@ -117,13 +118,14 @@ void load_for_work(Session& session, const ExpertMemoryOptions& experts, bool fl
   const std::int64_t copied = options.expert_memory > 0 ? stored.all - stored.experts : stored.all;
   session.weights_copied = !float_activations && copied < available / 2;
   if (session.weights_copied) options.pool = session.pool.get();
+  options.lazy_experts = session.weights_copied && model.lazy_experts;
   std::optional<Progress> progress;
   options.progress = [&](std::size_t, std::size_t all) {
     if (!progress) progress.emplace("loading", all, "tensors");
     progress->advance();
   };
   session.model = load_model(session.checkpoint, options);
-  if (session.model->cache) {
+  if (is_streaming(*session.model)) {
     const ExpertCache& cache = *session.model->cache;
     session.slots =
         std::make_shared<const MemoryPromise>(cache.slots() * static_cast<std::int64_t>(cache.slot_bytes()));
@@ -138,7 +140,7 @@ Session open_session(const ModelOptions& options, std::shared_ptr<ThreadPool> po
   Session session;
   session.checkpoint = open_model_file(options.path);
   session.pool = pool ? std::move(pool) : std::make_shared<ThreadPool>(options.threads);
-  load_for_work(session, options.experts, options.activations == "f32");
+  load_for_work(session, options, options.activations == "f32");
   session.policy = policy_for(*session.model, options.policy);
   session.decoder_options.kv = parse_kv_type(options.kv);
   session.decoder_options.activations = options.activations == "f32" ? ActivationType::kF32 : ActivationType::kQ8;

@@ -26,6 +26,7 @@ struct ModelOptions {
   std::string kv = "f16";
   std::string activations = "q8";
   ExpertMemoryOptions experts;
+  bool lazy_experts = true;  // experts come into the kernels' layout when they are first asked for
 };
 
 /// MODEL, then --policy, --threads, --chunk, --kv, --activations, --expert-memory and --evict. They point into

@@ -223,7 +223,9 @@ Json json_of(const std::vector<BenchResult>& results, const ModelReport& report,
 int run_bench(const BenchOptions& options) {
   const std::string output = options.json ? "json" : options.output;
   if (output == "json") set_default_progress_style(ProgressStyle::kSilent);
-  Session session = open_session(options.model);
+  ModelOptions model = options.model;
+  model.lazy_experts = false;  // what is measured is not the start
+  Session session = open_session(model);
   const ContextLimit context = context_limit(session, std::nullopt);
   const std::vector<BenchTest> tests = plan_tests(options, context.tokens, session.checkpoint.path);
   std::int64_t longest = 0;
@@ -243,7 +245,7 @@ int run_bench(const BenchOptions& options) {
   } else {
     std::fputs((output == "csv" ? to_csv(table) : to_markdown(table)).c_str(), stdout);
   }
-  if (session.model->cache) print_note(streaming_line(*session.model->cache));
+  if (is_streaming(*session.model)) print_note(streaming_line(*session.model->cache));
   return 0;
 }
 

@@ -95,7 +95,7 @@ Json answer_json(const std::vector<std::int32_t>& prompt, const Generated& answe
                {"timings", timings_json(answer)},
                {"speculation", speculation_json(answer)},
                {"routing", routing_json(session.model->config, answer)}};
-  if (session.model->cache) json["streaming"] = streaming_json(*session.model->cache);
+  if (is_streaming(*session.model)) json["streaming"] = streaming_json(*session.model->cache);
   return json;
 }
 

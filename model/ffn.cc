@@ -1,6 +1,7 @@
 // The feed-forward half of a block: dense, routed, shared; joined now or a block later.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "model/forward_pass.h"
 
@@ -131,9 +132,12 @@ ExpertUse run_streamed(Pass& pass, std::size_t block, const RoutePlan& plan, Exp
     (here ? w.in_memory : w.streamed).push_back(e);
   }
   groups.active.swap(w.in_memory);
-  if (!groups.active.empty()) compute();
+  if (w.streamed.empty()) compute();
+  bool first = true;
   cache.run(static_cast<int>(block), w.streamed, [&](std::span<const std::int32_t> ready) {
-    groups.active.assign(ready.begin(), ready.end());
+    if (!std::exchange(first, false)) groups.active.clear();
+    groups.active.insert(groups.active.end(), ready.begin(), ready.end());
+    std::ranges::sort(groups.active);
     for (const std::int32_t e : ready) {
       experts[static_cast<std::size_t>(e)] = cache.expert(static_cast<int>(block), e);
     }

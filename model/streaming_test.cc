@@ -50,6 +50,20 @@ TEST_P(Streaming, GivesTheBitsOfTheResidentModel) {
   }
 }
 
+TEST_P(Streaming, ExpertsInterleavedWhenFirstAskedForGiveTheSameBits) {
+  ThreadPool pool(2);
+  LoadOptions options;
+  options.pool = &pool;
+  const std::vector<float> expected = logits_of(load_model(path(), options), pool);
+  options.lazy_experts = true;
+  const std::shared_ptr<Model> model = load_model(path(), options);
+  ASSERT_TRUE(model->cache);
+  EXPECT_EQ(model->cache->slots(), model->cache->experts());
+  EXPECT_EQ(logits_of(model, pool), expected);
+  EXPECT_EQ(logits_of(model, pool), expected);
+  EXPECT_LE(model->cache->counters().misses, model->cache->experts());
+}
+
 TEST_P(Streaming, AReplacedExpertIsNotRead) {
   ThreadPool pool(2);
   LoadOptions options;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -62,7 +63,7 @@ class Tensors {
     Linear linear;
     try {
       linear.weights = make_weights(tensor);
-      const bool streamed = expert && options_.expert_memory > 0;
+      const bool streamed = expert && (options_.expert_memory > 0 || options_.lazy_experts);
       if (options_.pool && !streamed && gains_from_interleaving(linear.weights)) {
         linear.weights = interleave(linear.weights, *options_.pool);
       }
@@ -358,12 +359,21 @@ void Loader::load(Model& model) {
   tensors_.refuse_unused(config_.blocks.size());
 }
 
+bool has_routed_experts(const Model& model) {
+  const auto table = model.experts->snapshot();
+  return std::ranges::any_of(table->layers, [](const ExpertLayer& layer) {
+    return std::ranges::any_of(layer.experts, [](const ExpertWeights* expert) { return has_weights(expert->kind); });
+  });
+}
+
 // The places of all routed experts in their files.
 std::unique_ptr<ExpertCache> stream_experts(const Model& model, const LoadOptions& options) {
   std::vector<std::string> files;
   std::vector<std::unique_ptr<BlockReader>> readers;
   std::vector<std::vector<ExpertPlace>> layers;
+  const bool mapped = options.expert_memory == 0;
   const auto place_of = [&](const WeightMatrix& stored) {
+    if (mapped) return MatrixPlace{stored};
     const std::optional<FilePlace> place = file_place(stored.data);
     if (!place) fail(model.path, "experts are unpacked when they are loaded and cannot be streamed; convert it first");
     const auto known = std::ranges::find(files, place->path);
@@ -386,7 +396,8 @@ std::unique_ptr<ExpertCache> stream_experts(const Model& model, const LoadOption
     }
   }
   ExpertCacheOptions cache;
-  cache.budget_bytes = options.expert_memory;
+  cache.mapped = mapped;
+  cache.budget_bytes = mapped ? std::numeric_limits<std::int64_t>::max() : options.expert_memory;
   cache.evict = options.evict;
   return std::make_unique<ExpertCache>(std::move(layers), std::move(readers), cache, model.path);
 }
@@ -416,7 +427,8 @@ std::shared_ptr<Model> load_model(const Checkpoint& checkpoint, const LoadOption
   model->path = checkpoint.path;
   model->config = std::move(source.config);
   Loader(model->path, model->config, source.tensors, options).load(*model);
-  if (options.expert_memory > 0) model->cache = stream_experts(*model, options);
+  const bool lazy = options.lazy_experts && options.pool != nullptr && has_routed_experts(*model);
+  if (options.expert_memory > 0 || lazy) model->cache = stream_experts(*model, options);
   source.config = model->config;
   model->fingerprint = fingerprint_of(source);
   for (const auto& [name, tensor] : source.tensors) {

@@ -93,6 +93,8 @@ struct LoadOptions {
   ThreadPool* pool = nullptr;
   /// Bytes for experts that are streamed from the file (moe/expert_cache.h); 0: all experts are in memory or mapped.
   std::int64_t expert_memory = 0;
+  /// With a pool and no expert_memory: experts are interleaved when they are first asked for, not on loading.
+  bool lazy_experts = false;
   Evict evict = Evict::kLfu;
   /// Tensors taken so far and in all.
   std::function<void(std::size_t done, std::size_t all)> progress;

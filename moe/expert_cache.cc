@@ -50,6 +50,15 @@ WeightMatrix matrix_at(const WeightMatrix& stored, const std::byte* data, std::s
   return out;
 }
 
+/// Into a slot.
+void put_matrix(const WeightMatrix& stored, std::byte* to) {
+  if (gains_from_interleaving(stored)) {
+    interleave_groups(stored, {0, (stored.rows + kInterleavedRows - 1) / kInterleavedRows}, to);
+  } else {
+    std::memcpy(to, stored.data, stored_bytes(stored));
+  }
+}
+
 double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -224,7 +233,8 @@ void ExpertCache::load(std::int32_t index, std::int32_t cell) {
 
 void ExpertCache::read_jobs() {
   // Room for the whole pages that a matrix lies in.
-  const std::size_t bytes = rounded_up(largest_matrix_, kDirectAlignment) + 2 * kDirectAlignment;
+  const std::size_t bytes =
+      options_.mapped ? kDirectAlignment : rounded_up(largest_matrix_, kDirectAlignment) + 2 * kDirectAlignment;
   const std::unique_ptr<std::byte, decltype(&std::free)> staging(
       static_cast<std::byte*>(std::aligned_alloc(kDirectAlignment, bytes)), std::free);
   std::unique_lock lock(mutex_);
@@ -253,6 +263,7 @@ void ExpertCache::read_jobs() {
 }
 
 void ExpertCache::read_matrix(const MatrixPlace& place, std::span<std::byte> staging, std::byte* to) {
+  if (options_.mapped) return put_matrix(place.stored, to);
   const std::size_t wanted = stored_bytes(place.stored);
   const std::uint64_t begin = place.offset / kDirectAlignment * kDirectAlignment;
   const auto skip = static_cast<std::size_t>(place.offset - begin);
@@ -264,11 +275,7 @@ void ExpertCache::read_matrix(const MatrixPlace& place, std::span<std::byte> sta
   }
   WeightMatrix read = place.stored;
   read.data = window.data() + skip;
-  if (gains_from_interleaving(read)) {
-    interleave_groups(read, {0, (read.rows + kInterleavedRows - 1) / kInterleavedRows}, to);
-  } else {
-    std::memcpy(to, read.data, wanted);
-  }
+  put_matrix(read, to);
 }
 
 }  // namespace junto

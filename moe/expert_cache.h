@@ -26,6 +26,9 @@ struct ExpertCacheOptions {
   std::int64_t budget_bytes = 0;  // of slots
   Evict evict = Evict::kLfu;
   int readers = 4;  // reads in flight
+  /// The experts' bytes are mapped: they are copied from there when they are first asked for instead of read from
+  /// files, so that a model starts before all of it is in the kernels' layout.
+  bool mapped = false;
 };
 
 /// What streaming has cost since the start.
@@ -73,6 +76,7 @@ class ExpertCache {
   std::size_t slot_bytes() const { return slot_bytes_; }
   int experts() const { return experts_; }
   Evict evict() const { return options_.evict; }
+  bool mapped() const { return options_.mapped; }
   ExpertCacheCounters counters() const;
   void reset_counters();
 
