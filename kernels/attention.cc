@@ -10,79 +10,46 @@
 namespace junto {
 namespace {
 
-[[noreturn]] void refuse(DType type) {
-  fail("attention", "type is " + std::string(dtype_name(type)) + ", expected f32, f16 or q8_0");
+/// The kernel for rows stored as `type`.
+template <class Kernel>
+Kernel kernel_for(DType type, Kernel f32, Kernel f16, Kernel q8_0) {
+  switch (type) {
+    case DType::kF32:
+      return f32;
+    case DType::kF16:
+      return f16;
+    case DType::kQ8_0:
+      return q8_0;
+    default:
+      fail("attention", "type is " + std::string(dtype_name(type)) + ", expected f32, f16 or q8_0");
+  }
 }
 
 }  // namespace
 
 void dot_keys(std::span<const float> q, StoredRows keys, std::span<float> scores) {
-  const RowKernels& kernels = row_kernels();
-  const auto run = [&](RowKernels::DotKeys kernel) {
-    kernel(q.data(), q.size(), keys.data, keys.stride, scores.size(), scores.data());
-  };
-  switch (keys.type) {
-    case DType::kF32:
-      return run(kernels.dot_keys_f32);
-    case DType::kF16:
-      return run(kernels.dot_keys_f16);
-    case DType::kQ8_0:
-      return run(kernels.dot_keys_q8_0);
-    default:
-      refuse(keys.type);
-  }
+  const RowKernels& k = row_kernels();
+  kernel_for(keys.type, k.dot_keys_f32, k.dot_keys_f16, k.dot_keys_q8_0)(q.data(), q.size(), keys.data, keys.stride,
+                                                                         scores.size(), scores.data());
 }
 
 void accumulate_values(std::span<const float> weights, StoredRows values, std::span<float> out) {
-  const RowKernels& kernels = row_kernels();
-  const auto run = [&](RowKernels::AccumulateValues kernel) {
-    kernel(weights.data(), weights.size(), values.data, values.stride, out.size(), out.data());
-  };
-  switch (values.type) {
-    case DType::kF32:
-      return run(kernels.accumulate_f32);
-    case DType::kF16:
-      return run(kernels.accumulate_f16);
-    case DType::kQ8_0:
-      return run(kernels.accumulate_q8_0);
-    default:
-      refuse(values.type);
-  }
+  const RowKernels& k = row_kernels();
+  kernel_for(values.type, k.accumulate_f32, k.accumulate_f16, k.accumulate_q8_0)(
+      weights.data(), weights.size(), values.data, values.stride, out.size(), out.data());
 }
 
 void score_page(std::span<const float* const> q, std::size_t dim, PageKeys keys, std::span<float* const> scores) {
-  const RowKernels& kernels = row_kernels();
-  const auto run = [&](RowKernels::ScorePage kernel) {
-    kernel(q.data(), static_cast<int>(q.size()), dim, keys.data, scores.data());
-  };
-  switch (keys.type) {
-    case DType::kF32:
-      return run(kernels.score_page_f32);
-    case DType::kF16:
-      return run(kernels.score_page_f16);
-    case DType::kQ8_0:
-      return run(kernels.score_page_q8_0);
-    default:
-      refuse(keys.type);
-  }
+  const RowKernels& k = row_kernels();
+  kernel_for(keys.type, k.score_page_f32, k.score_page_f16, k.score_page_q8_0)(q.data(), static_cast<int>(q.size()),
+                                                                               dim, keys.data, scores.data());
 }
 
 void add_values(std::span<const float* const> weights, std::size_t count, StoredRows values, std::size_t dim,
                 std::span<float* const> out) {
-  const RowKernels& kernels = row_kernels();
-  const auto run = [&](RowKernels::AddValues kernel) {
-    kernel(weights.data(), static_cast<int>(weights.size()), count, values.data, values.stride, dim, out.data());
-  };
-  switch (values.type) {
-    case DType::kF32:
-      return run(kernels.add_values_f32);
-    case DType::kF16:
-      return run(kernels.add_values_f16);
-    case DType::kQ8_0:
-      return run(kernels.add_values_q8_0);
-    default:
-      refuse(values.type);
-  }
+  const RowKernels& k = row_kernels();
+  kernel_for(values.type, k.add_values_f32, k.add_values_f16, k.add_values_q8_0)(
+      weights.data(), static_cast<int>(weights.size()), count, values.data, values.stride, dim, out.data());
 }
 
 namespace {
@@ -121,18 +88,17 @@ void store_page_key(std::span<const float> x, DType type, std::byte* page, int s
   }
 }
 
+namespace {
+
+void store_f32(const float* x, std::size_t count, std::byte* row) {
+  std::memcpy(row, x, count * sizeof *x);
+}
+
+}  // namespace
+
 void store_row(std::span<const float> x, DType type, std::byte* row) {
-  switch (type) {
-    case DType::kF32:
-      std::memcpy(row, x.data(), x.size_bytes());
-      return;
-    case DType::kF16:
-      return row_kernels().store_f16(x.data(), x.size(), row);
-    case DType::kQ8_0:
-      return row_kernels().store_q8_0(x.data(), x.size(), row);
-    default:
-      refuse(type);
-  }
+  const RowKernels& k = row_kernels();
+  kernel_for(type, &store_f32, k.store_f16, k.store_q8_0)(x.data(), x.size(), row);
 }
 
 }  // namespace junto
