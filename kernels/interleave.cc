@@ -58,9 +58,21 @@ void repack(std::size_t bits, std::size_t values, const std::byte* in, std::size
   }
 }
 
-std::int64_t units_per_row(const UnitLayout& layout, std::int64_t cols) {
-  const std::int64_t unit_values = layout.blocks * block_values(layout.type);
-  return (cols + unit_values - 1) / unit_values;
+/// The units along K: whole ones, and perhaps one that ends after the words of its first blocks.
+struct UnitsOfRow {
+  std::int64_t whole = 0;
+  std::size_t rest_bytes = 0;  // 0: there is none
+};
+
+UnitsOfRow units_per_row(const UnitLayout& layout, std::int64_t cols) {
+  const std::int64_t blocks = (cols + block_values(layout.type) - 1) / block_values(layout.type);
+  UnitsOfRow units{blocks / layout.blocks};
+  const std::int64_t rest = blocks % layout.blocks;
+  if (rest == 0) return units;
+  std::size_t words_of_block = 0;
+  for (const QuantPiece& piece : layout.pieces) words_of_block += piece.bits * kLine;
+  units.rest_bytes = layout.bytes - words_of_block * static_cast<std::size_t>(layout.blocks - rest);
+  return units;
 }
 
 const UnitLayout& layout_of(DType type) {
@@ -80,7 +92,8 @@ const UnitLayout* unit_layout(DType type) {
 
 std::size_t interleaved_group_bytes(DType type, std::int64_t cols) {
   const UnitLayout& layout = layout_of(type);
-  return static_cast<std::size_t>(units_per_row(layout, cols)) * layout.bytes;
+  const UnitsOfRow units = units_per_row(layout, cols);
+  return static_cast<std::size_t>(units.whole) * layout.bytes + units.rest_bytes;
 }
 
 std::size_t interleaved_bytes(const WeightMatrix& w) {
@@ -136,15 +149,20 @@ void deinterleave_block(const UnitLayout& layout, const std::byte* group, std::i
 
 void interleave_groups(const WeightMatrix& w, RowRange groups, std::byte* out) {
   const UnitLayout& layout = layout_of(w.type);
-  const std::int64_t units = units_per_row(layout, w.cols);
-  const std::size_t group_bytes = static_cast<std::size_t>(units) * layout.bytes;
+  const UnitsOfRow units = units_per_row(layout, w.cols);
+  const std::size_t group_bytes = interleaved_group_bytes(w.type, w.cols);
+  const std::int64_t blocks = w.cols / block_values(w.type);
+  std::vector<std::byte> last(units.rest_bytes > 0 ? layout.bytes : 0);
   for (std::int64_t g = groups.begin; g < groups.end; ++g) {
     const std::byte* rows[kRows] = {};
     for (std::int64_t r = 0; r < kInterleavedRows && g * kInterleavedRows + r < w.rows; ++r) {
       rows[r] = w.data + static_cast<std::size_t>(g * kInterleavedRows + r) * w.row_bytes;
     }
-    interleave_units(layout, rows, w.cols / block_values(w.type), 0, units,
-                     out + static_cast<std::size_t>(g) * group_bytes);
+    std::byte* const to = out + static_cast<std::size_t>(g) * group_bytes;
+    interleave_units(layout, rows, blocks, 0, units.whole, to);
+    if (last.empty()) continue;
+    interleave_units(layout, rows, blocks, units.whole, 1, last.data());
+    std::copy_n(last.begin(), units.rest_bytes, to + group_bytes - units.rest_bytes);
   }
 }
 

@@ -2,7 +2,7 @@
 // results need no horizontal sums and all memory is read in one stream.
 //
 //   matrix = row groups of 16 rows (the last one filled up with rows of zeros)
-//   row group = units along K (the last one filled up with blocks of zeros)
+//   row group = units along K (a last unit of fewer blocks ends after the words of these)
 //   unit = one or several blocks of each row: first the small fields (scales, mins), each as [element][16 rows], filled
 //          up to a multiple of 64 bytes; then for each 32 columns the quants, as [word of 4 bytes][16 rows]
 //

@@ -72,8 +72,7 @@ struct Product {
     if (kernel.q8 != nullptr) {
       const Q8Group* groups[8];
       for (int t = 0; t < count; ++t) groups[t] = x.q8(x_row(begin + t)) + first / 32;
-      const std::int64_t unit_values = unit_layout(kernel.type)->blocks * block_values(kernel.type);
-      kernel.q8(units, (cols + unit_values - 1) / unit_values, groups, count, sums);
+      kernel.q8(units, cols / 32, groups, count, sums);
     } else {
       const MatrixView<const float> floats = x.floats();
       const float* values[8];

@@ -17,9 +17,9 @@ inline constexpr int kInterleavedTileRows = 16;
 /// Weights as integers in a kernel: how large, which bounds what a 16-bit sum may hold.
 enum class WeightRange : std::uint8_t { kTwoBits, kThreeBits, kFourBits, kFiveBits, kSixBits, kSigned };
 
-/// sums[t][r] += sum over k of w[r, k] * x[t, k], over `units` whole units. x[t] points at the group of the first
-/// column.
-using Q8Kernel = void (*)(const std::byte* w, std::int64_t units, const Q8Group* const* x, int tokens, float* sums);
+/// sums[t][r] += sum over k of w[r, k] * x[t, k], over `groups` groups of 32 columns; the last unit may hold only its
+/// first ones. x[t] points at the group of the first column.
+using Q8Kernel = void (*)(const std::byte* w, std::int64_t groups, const Q8Group* const* x, int tokens, float* sums);
 
 /// The same for plain weights, over `values` columns.
 using FloatKernel = void (*)(const std::byte* w, std::int64_t values, const float* const* x, int tokens, float* sums);

@@ -155,9 +155,8 @@ std::vector<float> run_kernel(const MatmulKernel& kernel, const WeightMatrix& w,
   const Q8Group* groups[8];
   const float* floats[8];
   for (int t = 0; t < count; ++t) groups[t] = x.q8(t), floats[t] = &x.floats().at(t, 0);
-  const std::int64_t unit_values = unit_layout(w.type)->blocks * block_values(w.type);
   if (kernel.q8 != nullptr) {
-    kernel.q8(w.data, (w.cols + unit_values - 1) / unit_values, groups, count, sums.data());
+    kernel.q8(w.data, w.cols / 32, groups, count, sums.data());
   } else {
     kernel.floats(w.data, w.cols, floats, count, sums.data());
   }

@@ -76,9 +76,21 @@ inline void add_unit(const std::byte* w, const Q8Group* const (&x)[kTokens], std
   (add.template operator()<kGroup>(), ...);
 }
 
-/// sums[t][16] += `units` units times kTokens rows of x.
+/// The same for the first `count` groups of a unit.
+template <class L, class Units, int kTokens, int... kGroup>
+inline void add_first_groups(const std::byte* w, const Q8Group* const (&x)[kTokens], std::ptrdiff_t at, int first_row,
+                             typename L::F (&acc)[kTokens], int count, std::integer_sequence<int, kGroup...>) {
+  const auto add = [&]<int kG>() {
+    if (kG < count) add_unit<L, Units, kTokens>(w, x, at, first_row, acc, std::integer_sequence<int, kG>());
+  };
+  (add.template operator()<kGroup>(), ...);
+}
+
+/// sums[t][16] += `groups` groups of columns times kTokens rows of x.
 template <class L, class Units, int kTokens>
-void add_units(const std::byte* w, std::int64_t units, const Q8Group* const* x, float* sums) {
+void add_units(const std::byte* w, std::int64_t groups, const Q8Group* const* x, float* sums) {
+  const std::int64_t units = groups / Units::kGroups;
+  const int rest = static_cast<int>(groups % Units::kGroups);  // of the last unit, which ends with them
   constexpr auto kGroups = std::make_integer_sequence<int, Units::kGroups>();
   const Q8Group* rows[kTokens];
   typename L::F acc[kTokens];
@@ -97,6 +109,7 @@ void add_units(const std::byte* w, std::int64_t units, const Q8Group* const* x, 
     for (std::int64_t u = 0; u < units; ++u, w += Units::kBytes) {
       add_unit<L, Units, kTokens>(w, rows, u * Units::kGroups, 0, acc, kGroups);
     }
+    add_first_groups<L, Units, kTokens>(w, rows, units * Units::kGroups, 0, acc, rest, kGroups);
     store(0);
   } else {
     // Registers of fewer rows: all rows of a unit in turn, so that memory is still read in one even stream.
@@ -106,6 +119,11 @@ void add_units(const std::byte* w, std::int64_t units, const Q8Group* const* x, 
         add_unit<L, Units, kTokens>(w, rows, u * Units::kGroups, first_row, acc, kGroups);
         store(first_row);
       }
+    }
+    for (int first_row = 0; rest > 0 && first_row < kInterleavedTileRows; first_row += L::kRows) {
+      load(first_row);
+      add_first_groups<L, Units, kTokens>(w, rows, units * Units::kGroups, first_row, acc, rest, kGroups);
+      store(first_row);
     }
   }
 }
@@ -154,16 +172,16 @@ void add_values(const std::byte* w, std::int64_t values, const float* const* x, 
 }
 
 template <class L, class Units, int... kIndex>
-void q8_tile(const std::byte* w, std::int64_t units, const Q8Group* const* x, int tokens, float* sums,
+void q8_tile(const std::byte* w, std::int64_t groups, const Q8Group* const* x, int tokens, float* sums,
              std::integer_sequence<int, kIndex...>) {
   using Tile = void (*)(const std::byte*, std::int64_t, const Q8Group* const*, float*);
   static constexpr Tile kTiles[] = {add_units<L, Units, kIndex + 1>...};
-  kTiles[tokens - 1](w, units, x, sums);
+  kTiles[tokens - 1](w, groups, x, sums);
 }
 
 template <class L, class Units>
-void q8_kernel(const std::byte* w, std::int64_t units, const Q8Group* const* x, int tokens, float* sums) {
-  q8_tile<L, Units>(w, units, x, tokens, sums, std::make_integer_sequence<int, L::kMaxTile>());
+void q8_kernel(const std::byte* w, std::int64_t groups, const Q8Group* const* x, int tokens, float* sums) {
+  q8_tile<L, Units>(w, groups, x, tokens, sums, std::make_integer_sequence<int, L::kMaxTile>());
 }
 
 template <class L, class Load, int... kIndex>
