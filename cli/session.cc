@@ -109,8 +109,11 @@ namespace {
 // activations: float rows read the stored form.
 void load_for_work(Session& session, const ModelOptions& model, bool float_activations) {
   const ExpertMemoryOptions& experts = model.experts;
-  const StoredBytes stored = stored_bytes_of(session.checkpoint);
   const std::int64_t available = available_memory_bytes();
+  StoredBytes stored;
+  for (const NamedTensor& named : session.checkpoint.tensors()) stored.all += std::ssize(named.tensor.bytes);
+  // Telling experts from the rest means describing the model, which some checkpoints pay with copies of their tensors.
+  if (experts.budget != "auto" || stored.all >= available / 2) stored = stored_bytes_of(session.checkpoint);
   LoadOptions options;
   options.evict = parse_evict(experts.evict);
   options.expert_memory = choose_expert_memory(experts, stored, available, session.checkpoint.path);
