@@ -19,6 +19,7 @@ Command carve_command();
 Command quantize_command();
 Command synth_command();
 Command bench_command();
+Command trace_command();
 Command fetch_command();
 Command completion_command();
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/routing_trace.h"
+#include "analyze/route_recorder.h"
 #include "model/config.h"
 
 namespace junto {

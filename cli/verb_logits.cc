@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "analyze/route_recorder.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/commands.h"
-#include "cli/routing_trace.h"
 #include "cli/session.h"
 #include "format/safetensors.h"
 #include "generate/forward_rows.h"
@@ -57,8 +57,8 @@ int run_logits(const LogitsOptions& options) {
   const auto rows = static_cast<std::int64_t>(ids.size());
   start_decoder(session, rows);
 
-  RoutingTrace trace(session.model->config);
-  const Hooks hooks = trace.hooks();
+  RouteRecorder recorder(session.model->config);
+  const Hooks hooks = recorder.hooks();
   Sequence sequence = new_sequence(session);
   std::vector<float> logits(static_cast<std::size_t>(rows * vocabulary));
   forward_rows(*session.decoder, sequence, ids, options.model.chunk, &hooks,
@@ -70,7 +70,7 @@ int run_logits(const LogitsOptions& options) {
 
   std::vector<TensorToWrite> tensors;
   tensors.push_back(tensor_of("logits", DType::kF32, {rows, vocabulary}, std::move(logits)));
-  for (const RoutedBlock* routed : trace.blocks()) add_routing(*routed, tensors);
+  for (const RoutedBlock* routed : recorder.blocks()) add_routing(*routed, tensors);
   Json names = Json::array();
   for (const TensorToWrite& tensor : tensors) names.push_back(tensor.name);
   write_safetensors(options.out, tensors);

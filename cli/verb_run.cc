@@ -123,8 +123,8 @@ int run_run(const RunOptions& options) {
   generation.speculator = speculator.get();
   generation.interrupted = &interrupt_flag();
   if (!options.json) generation.on_text = print_streamed;
-  RoutingTrace trace(session.model->config);
-  const Hooks hooks = trace.hooks();
+  RouteRecorder recorder(session.model->config);
+  const Hooks hooks = recorder.hooks();
   if (options.show_routing) generation.hooks = &hooks;
 
   const InterruptGuard guard;
@@ -139,7 +139,7 @@ int run_run(const RunOptions& options) {
   if (options.show_routing) {
     std::FILE* out = options.json ? stderr : stdout;
     const RoutingPicture picture{terminal_width(out), wants_colour(out)};
-    std::fputs(draw_routing(session.model->config, trace.blocks(), token_labels(sequence, session), picture).c_str(),
+    std::fputs(draw_routing(session.model->config, recorder.blocks(), token_labels(sequence, session), picture).c_str(),
                out);
   }
   const std::string note = ending_note(answer, context, options.sampling.max_tokens.has_value());

@@ -1,17 +1,17 @@
-#include "cli/routing_trace.h"
+#include "analyze/route_recorder.h"
 
 #include <algorithm>
 
 namespace junto {
 
-Hooks RoutingTrace::hooks() {
+Hooks RouteRecorder::hooks() {
   Hooks hooks;
   hooks.observe_points = mask_of(Point::kPlan);
   hooks.observe = [this](const Observation& seen) { add(seen); };
   return hooks;
 }
 
-void RoutingTrace::add(const Observation& seen) {
+void RouteRecorder::add(const Observation& seen) {
   if (seen.point != Point::kPlan || seen.plan == nullptr) return;
   RoutedBlock& routed = routed_[{seen.block, !seen.mixer}];
   routed.block = seen.block;
@@ -26,7 +26,7 @@ void RoutingTrace::add(const Observation& seen) {
   plan.weight.insert(plan.weight.end(), seen.plan->weight.begin(), seen.plan->weight.end());
 }
 
-std::vector<const RoutedBlock*> RoutingTrace::blocks() const {
+std::vector<const RoutedBlock*> RouteRecorder::blocks() const {
   std::vector<const RoutedBlock*> all;
   for (const auto& [key, routed] : routed_) all.push_back(&routed);
   return all;

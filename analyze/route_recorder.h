@@ -21,11 +21,11 @@ struct RoutedBlock {
 };
 
 /// Collects plans. Give hooks() to calls that compute rows of one sequence, in order.
-class RoutingTrace {
+class RouteRecorder {
  public:
-  explicit RoutingTrace(const ModelConfig& config) : config_(config) {}
-  RoutingTrace(const RoutingTrace&) = delete;
-  RoutingTrace& operator=(const RoutingTrace&) = delete;
+  explicit RouteRecorder(const ModelConfig& config) : config_(config) {}
+  RouteRecorder(const RouteRecorder&) = delete;
+  RouteRecorder& operator=(const RouteRecorder&) = delete;
 
   /// Hooks that observe plans; they point to this object.
   Hooks hooks();
