@@ -1,17 +1,23 @@
-// junto trace: records which experts a text uses.
+// junto trace: records which experts a text uses, counts what a trace holds, makes synthetic ones.
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "analyze/generate_trace.h"
 #include "analyze/route_recorder.h"
 #include "analyze/route_trace.h"
+#include "analyze/trace_stats.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/session.h"
+#include "cli/table.h"
 
 namespace junto {
 namespace {
@@ -21,6 +27,12 @@ struct TraceVerb {
   std::string file, ids, out;
   std::optional<int> context;
   int tokens = 0;  // at most; 0: all
+  std::string stats, picture;
+  int pairs = 3;
+  std::string generate;
+  int layers = 0, experts = 0, per_token = 0;
+  std::string expert_bytes;
+  std::uint64_t seed = 0;
   bool json = false;
 };
 
@@ -52,13 +64,9 @@ std::vector<std::int32_t> window_start(const TraceVerb& options, const Session& 
 }
 
 void note_expert_bytes(const RouteRecorder& recorder, const Model& model, RouteTrace& trace) {
-  const std::shared_ptr<const ExpertTable> table = model.experts->snapshot();
   const std::vector<const RoutedBlock*> blocks = recorder.blocks();
   for (std::size_t i = 0; i < blocks.size(); ++i) {
-    if (blocks[i]->mixer) continue;
-    for (const ExpertWeights* expert : table->layers[static_cast<std::size_t>(blocks[i]->block)].experts) {
-      trace.layers[i].expert_bytes = std::max(trace.layers[i].expert_bytes, static_cast<std::int64_t>(expert->bytes()));
-    }
+    if (!blocks[i]->mixer) trace.layers[i].expert_bytes = expert_bytes_of(model, blocks[i]->block);
   }
 }
 
@@ -106,10 +114,8 @@ void save(const RouteTrace& trace, const std::string& out, bool json) {
               trace.sequence_begin.size(), trace.layers.size(), quantity(size).c_str());
 }
 
-int run_trace(const TraceVerb& options) {
-  if (options.json) set_default_progress_style(ProgressStyle::kSilent);
+int run_record(const TraceVerb& options) {
   if (options.model.path.empty()) fail("", "junto trace needs MODEL; see junto trace --help");
-  if (options.out.empty()) fail("", "junto trace needs --out FILE; see junto trace --help");
   Session session = open_session(options.model);
   const std::int64_t longest = session.model->config.context_length;
   const std::int64_t window = options.context.value_or(std::min<std::int64_t>(longest, 512));
@@ -122,13 +128,90 @@ int run_trace(const TraceVerb& options) {
   return 0;
 }
 
+int run_generate(const TraceVerb& options) {
+  const TraceRecipe recipe = parse_trace_recipe(options.generate, "--generate");
+  if (options.tokens < 1) fail("", "--generate needs --tokens N");
+  TraceShape shape;
+  if (options.model.path.empty()) {
+    const std::int64_t bytes = options.expert_bytes.empty() ? 0 : parse_bytes(options.expert_bytes, "--expert-bytes");
+    shape = make_trace_shape(options.layers, options.experts, options.per_token, bytes);
+  } else {
+    shape = shape_of(*load_model(open_model_file(options.model.path)));
+  }
+  save(generate_trace(shape, recipe, options.tokens, options.seed), options.out, options.json);
+  return 0;
+}
+
+std::string fixed(double value, int digits) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
+}
+
+std::string pairs_text(const LayerStats& layer) {
+  std::string text;
+  for (const ExpertPair& pair : layer.pairs) {
+    text += (text.empty() ? "" : ", ") + std::to_string(pair.a) + "+" + std::to_string(pair.b) + " " +
+            fixed(pair.lift, 1) + "x";
+  }
+  return text;
+}
+
+Table stats_table(const TraceStats& stats) {
+  Table table{{{"layer"},
+               {"experts", Align::kRight},
+               {"a token", Align::kRight},
+               {"entropy", Align::kRight},
+               {"top quarter", Align::kRight},
+               {"repeated", Align::kRight},
+               {"reuse median", Align::kRight},
+               {"p90", Align::kRight},
+               {"together"}},
+              {}};
+  for (const LayerStats& layer : stats.layers) {
+    table.rows.push_back({(layer.mixer ? "attn " : "") + std::to_string(layer.layer), std::to_string(layer.experts),
+                          fixed(layer.per_token, 1),
+                          fixed(layer.entropy_bits, 2) + " of " + fixed(std::log2(layer.experts), 2) + " bits",
+                          fixed(100 * layer.top_quarter, 1) + " %", fixed(100 * layer.repeats, 1) + " %",
+                          std::to_string(layer.reuse_quantile(0.5)), std::to_string(layer.reuse_quantile(0.9)),
+                          pairs_text(layer)});
+  }
+  return table;
+}
+
+int run_stats(const TraceVerb& options) {
+  const RouteTrace trace = read_trace(options.stats);
+  const TraceStats stats = measure_trace(trace, options.pairs);
+  if (!options.picture.empty()) {
+    AtomicFile file(options.picture);
+    file.write(draw_trace(trace, stats));
+    file.commit();
+  }
+  if (options.json) {
+    std::printf("%s\n", to_json(stats).dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+    return 0;
+  }
+  std::printf("%s: %lld tokens in %zu sequences\n%s", printable(stats.source, 200).c_str(),
+              static_cast<long long>(stats.tokens), trace.sequence_begin.size(),
+              to_markdown(stats_table(stats)).c_str());
+  return 0;
+}
+
+int run_trace(const TraceVerb& options) {
+  if (options.json) set_default_progress_style(ProgressStyle::kSilent);
+  if (!options.stats.empty() && !options.generate.empty()) fail("", "--stats and --generate exclude each other");
+  if (!options.stats.empty()) return run_stats(options);
+  if (options.out.empty()) fail("", "junto trace needs --out FILE; see junto trace --help");
+  return options.generate.empty() ? run_record(options) : run_generate(options);
+}
+
 }  // namespace
 
 Command trace_command() {
   const auto options = std::make_shared<TraceVerb>();
   Command command;
   command.name = "trace";
-  command.about = "Record which experts every token of a text uses";
+  command.about = "Record which experts every token of a text uses, and what that says";
   command.arguments = model_arguments(options->model);
   command.arguments[0].required = false;
   const std::vector<Argument> own = {
@@ -143,11 +226,47 @@ Command trace_command() {
       {.name = "--tokens",
        .target = &options->tokens,
        .value = "N",
-       .help = "Only the first N tokens of the text",
+       .help = "Only the first N tokens of the text; with --generate, how many",
        .low = 1},
+      {.name = "--stats",
+       .target = &options->stats,
+       .value = "FILE",
+       .help = "Instead of recording: popularity, entropy, reuse and co-activation of a trace"},
+      {.name = "--picture", .target = &options->picture, .value = "FILE", .help = "With --stats: also draw it as SVG"},
+      {.name = "--pairs",
+       .target = &options->pairs,
+       .value = "N",
+       .help = "With --stats: pairs of experts a layer (default 3)",
+       .low = 0},
+      {.name = "--generate",
+       .target = &options->generate,
+       .value = "RECIPE",
+       .help =
+           "Instead of recording: a synthetic trace of MODEL's shape, or of the four options below; uniform, zipf:S, "
+           "repeat:P or zipf:1.0,repeat:0.5"},
+      {.name = "--layers",
+       .target = &options->layers,
+       .value = "N",
+       .help = "With --generate: routed layers",
+       .low = 1},
+      {.name = "--experts", .target = &options->experts, .value = "N", .help = "With --generate: of a layer", .low = 1},
+      {.name = "--top-k",
+       .target = &options->per_token,
+       .value = "N",
+       .help = "With --generate: experts that a token chooses",
+       .low = 1},
+      {.name = "--expert-bytes",
+       .target = &options->expert_bytes,
+       .value = "SIZE",
+       .help = "With --generate: of one expert, for the simulator"},
+      {.name = "--seed", .target = &options->seed, .value = "S", .help = "With --generate (default 0)"},
       json_argument(options->json)};
   command.arguments.insert(command.arguments.begin() + 1, own.begin(), own.end());
-  command.examples = "  junto trace moe.gguf -f wiki.txt --out wiki.trace\n";
+  command.examples =
+      "  junto trace moe.gguf -f wiki.txt --out wiki.trace\n"
+      "  junto trace --stats wiki.trace --picture wiki.svg\n"
+      "  junto trace moe.gguf --generate zipf:1.0,repeat:0.5 --tokens 2000 --out zipf.trace\n"
+      "  junto trace --generate uniform --layers 16 --experts 64 --top-k 8 --tokens 500 --out uniform.trace\n";
   command.execute = [options] { return run_trace(*options); };
   return command;
 }

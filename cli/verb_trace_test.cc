@@ -37,10 +37,42 @@ TEST(TraceVerb, RecordsWhatTheModelRoutes) {
   }
 }
 
+TEST(TraceVerb, GeneratesAModelsShapeAndCountsIt) {
+  const Scratch scratch;
+  const std::string file = scratch.path("t"), picture = scratch.path("p.svg");
+  const Ran made = run_junto({"trace", checkpoint_path("deepseek_v3"), "--generate", "zipf:1.0,repeat:0.5", "--tokens",
+                              "100", "--seed", "3", "--out", file, "--json"});
+  ASSERT_EQ(made.status, 0) << made.err;
+  EXPECT_EQ(Json::parse(made.out)["layers"], 2);
+  const Ran counted = run_junto({"trace", "--stats", file, "--pairs", "2", "--picture", picture, "--json"});
+  ASSERT_EQ(counted.status, 0) << counted.err;
+  const Json layer = Json::parse(counted.out)["layers"][0];
+  EXPECT_EQ(layer["layer"], 1);
+  EXPECT_EQ(layer["experts"], 16);
+  EXPECT_EQ(layer["per_token"], 4.0);
+  EXPECT_EQ(layer["max_entropy_bits"], 4.0);
+  EXPECT_EQ(layer["uses"].size(), 16u);
+  EXPECT_EQ(layer["pairs"].size(), 2u);
+  EXPECT_TRUE(contents(picture).starts_with("<svg "));
+  const Ran table = run_junto({"trace", "--stats", file});
+  EXPECT_NE(table.out.find("of 4.00 bits"), std::string::npos) << table.out;
+
+  EXPECT_EQ(run_junto({"trace", "--generate", "uniform", "--layers", "3", "--experts", "8", "--top-k", "2", "--tokens",
+                       "10", "--expert-bytes", "1MB", "--out", file})
+                .status,
+            0);
+  EXPECT_EQ(read_trace(file).layers[2].expert_bytes, 1000000);
+}
+
 TEST(TraceVerb, AsksForWhatIsMissing) {
   const std::string model = checkpoint_path("olmoe");
   EXPECT_EQ(refusal_of({"trace", "--out", "t"}), "junto trace needs MODEL; see junto trace --help");
   EXPECT_EQ(refusal_of({"trace", model, "--ids", "1"}), "junto trace needs --out FILE; see junto trace --help");
+  EXPECT_EQ(refusal_of({"trace", "--generate", "uniform", "--out", "t"}), "--generate needs --tokens N");
+  EXPECT_EQ(refusal_of({"trace", "--generate", "uniform", "--out", "t", "--tokens", "1"}),
+            "--layers: is 0, expected at least 1");
+  EXPECT_EQ(refusal_of({"trace", "--stats", model + "/config.json"}),
+            model + "/config.json: is no trace: does not begin with JUNTOTRC; see junto trace --help");
   EXPECT_EQ(refusal_of({"trace", model, "--out", "t"}), "expected either --file or --ids");
   EXPECT_EQ(refusal_of({"trace", model, "--out", "t", "--ids", "1", "--context", "300"}),
             "--context: is 300, expected 2..256, the context of " + model);
