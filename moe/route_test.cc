@@ -5,6 +5,7 @@
 #include <limits>
 #include <random>
 
+#include "moe/test_random_specs.h"
 #include "moe/test_route_reference.h"
 
 namespace junto {
@@ -26,86 +27,6 @@ Slots route_one(const RouterSpec& spec, std::vector<float> logits, const LayerPo
   EXPECT_EQ(plan.units(), 1);
   return {plan.expert, plan.weight};
 }
-
-class RandomSpecs {
- public:
-  explicit RandomSpecs(int seed) : random_(seed) {}
-
-  int integer(int min, int max) { return std::uniform_int_distribution<int>(min, max)(random_); }
-  float real(float min, float max) { return std::uniform_real_distribution<float>(min, max)(random_); }
-  bool chance(float p) { return real(0, 1) < p; }
-
-  SelectRule rule(int experts) {
-    switch (integer(0, 5)) {
-      case 0:
-        return TopK{integer(1, experts)};
-      case 1:
-        return TopP{real(0, 1), chance(0.7f), chance(0.5f) ? 0 : integer(1, experts)};
-      case 2: {
-        const int max_k = chance(0.5f) ? 0 : integer(1, experts);
-        return Threshold{real(-0.1f, 0.6f), chance(0.5f) ? 0 : integer(0, max_k > 0 ? max_k : experts), max_k};
-      }
-      case 3:
-        return Gap{integer(1, experts)};
-      case 4: {
-        std::vector<int> divisors;
-        for (int d = 1; d <= experts; ++d) {
-          if (experts % d == 0) divisors.push_back(d);
-        }
-        const int groups = divisors[integer(0, static_cast<int>(divisors.size()) - 1)];
-        const int top = integer(1, groups);
-        return GroupLimited{integer(1, experts / groups * top), groups, top,
-                            chance(0.5f) ? GroupLimited::GroupScore::kMax : GroupLimited::GroupScore::kTopTwoSum};
-      }
-      default:
-        return SparseMixer{integer(1, std::min(experts, 4)), chance(0.5f) ? 0.01f : real(0, 0.5f)};
-    }
-  }
-
-  RouterSpec spec() {
-    RouterSpec spec;
-    spec.experts = chance(0.1f) ? integer(65, 512) : integer(1, 64);
-    spec.score = static_cast<Score>(integer(0, 2));
-    spec.select = rule(spec.experts);
-    spec.weigh = static_cast<Weigh>(integer(0, 4));
-    spec.selection_bias = chance(0.4f);
-    if (std::holds_alternative<SparseMixer>(spec.select)) {
-      spec.score = Score::kLogit;
-      spec.selection_bias = false;
-      spec.weigh = chance(0.7f) ? Weigh::kRaw : Weigh::kRenormalised;
-    } else if (spec.score == Score::kLogit && spec.weigh == Weigh::kRenormalised) {
-      spec.weigh = Weigh::kSoftmaxOfChosen;  // a sum of logits may be anything
-    }
-    if (chance(0.3f)) spec.renormalise_eps = chance(0.5f) ? 1e-20f : 1e-6f;
-    if (chance(0.3f)) spec.renormalise_min = 1e-12f;
-    if (chance(0.2f)) spec.renormalise_p = chance(0.5f) ? 2.0f : 3.0f;
-    if (chance(0.5f)) spec.scale = real(0.1f, 20);
-    if (chance(0.3f)) spec.logit_softcap = real(1, 50);
-    if (chance(0.3f)) spec.logit_scale = real(0.1f, 3);
-    spec.weight_on = chance(0.2f) ? WeightOn::kInput : WeightOn::kOutput;
-    return spec;
-  }
-
-  /// Logits with ties, NaN and infinities now and then.
-  std::vector<float> logits(int experts) {
-    std::vector<float> values(experts);
-    const bool coarse = chance(0.3f);
-    const float spread = chance(0.2f) ? 30.0f : 3.0f;
-    for (float& value : values) {
-      value = real(-spread, spread);
-      if (coarse) value = static_cast<float>(integer(-3, 3));
-    }
-    if (chance(0.2f)) {
-      for (float& value : values) {
-        if (chance(0.3f)) value = chance(0.5f) ? kNan : -kInfinity;
-      }
-    }
-    return values;
-  }
-
- private:
-  std::mt19937 random_;
-};
 
 TEST(Route, AgreesWithTheReferenceOnRandomSpecs) {
   RandomSpecs random(1);

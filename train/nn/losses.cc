@@ -1,0 +1,116 @@
+#include "train/nn/losses.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <limits>
+
+#include "train/nn/route.h"
+
+namespace junto {
+namespace {
+
+constexpr double kNone = -std::numeric_limits<double>::infinity();
+
+/// `counted` in the type of `like`, ones where it is undefined.
+at::Tensor counts(const at::Tensor& counted, const at::Tensor& like) {
+  const auto options = like.options().requires_grad(false);
+  if (!counted.defined()) return at::ones({like.size(0)}, options);
+  TORCH_CHECK(counted.dim() == 1 && counted.size(0) == like.size(0), "losses: counted is ", counted.sizes(),
+              ", expected [", like.size(0), "]");
+  return counted.detach().to(like.scalar_type());
+}
+
+/// Mean of `values` [units] over the counted units; 0 where there are none.
+at::Tensor mean_of_counted(const at::Tensor& values, const at::Tensor& count) {
+  return (values * count).sum() / count.sum().clamp_min(1.0);
+}
+
+at::Tensor squared_variation(const at::Tensor& values) {
+  const at::Tensor mean = values.mean();
+  return (values - mean).square().mean() / mean.square().clamp_min(1e-30);
+}
+
+/// Slots of each (group of units, expert), [groups, E], slots of units that do not count left out.
+at::Tensor slots_of(const RoutePlan& plan, const at::Tensor& scores, const at::Tensor& count,
+                    const at::Tensor& group_of_unit, std::int64_t groups) {
+  const at::Tensor unit = units_of_slots(plan), expert = experts_of_slots(plan);
+  at::Tensor place = expert;
+  if (group_of_unit.defined()) place = group_of_unit.index_select(0, unit) * scores.size(1) + expert;
+  return at::zeros({groups * scores.size(1)}, count.options())
+      .index_add(0, place, count.index_select(0, unit))
+      .reshape({groups, scores.size(1)});
+}
+
+}  // namespace
+
+at::Tensor balance_loss(const at::Tensor& scores, const RoutePlan& plan, LoadShare share, const at::Tensor& counted,
+                        const at::Tensor& expert_weights) {
+  const at::Tensor count = counts(counted, scores);
+  const at::Tensor slots = slots_of(plan, scores, count, {}, 1).squeeze(0);
+  const at::Tensor units = count.sum().clamp_min(1.0);
+  const at::Tensor share_of = slots / (share == LoadShare::kOfUnits ? units : slots.sum().clamp_min(1.0));
+  at::Tensor terms = share_of * at::mv(scores.t(), count) / units;
+  if (expert_weights.defined()) terms = terms * expert_weights.to(scores.scalar_type());
+  return terms.sum() * static_cast<double>(scores.size(1));
+}
+
+at::Tensor sequence_balance_loss(const at::Tensor& scores, const RoutePlan& plan, const at::Tensor& sequence_of_unit,
+                                 std::int64_t sequences, LoadShare share, const at::Tensor& counted) {
+  const at::Tensor count = counts(counted, scores);
+  const at::Tensor slots = slots_of(plan, scores, count, sequence_of_unit, sequences);
+  const at::Tensor units = at::zeros({sequences}, count.options()).index_add(0, sequence_of_unit, count);
+  const at::Tensor per_unit = units.clamp_min(1.0).unsqueeze(1);
+  const at::Tensor share_of =
+      slots / (share == LoadShare::kOfUnits ? per_unit : slots.sum(1, /*keepdim=*/true).clamp_min(1.0));
+  const at::Tensor mass = at::zeros({sequences, scores.size(1)}, count.options())
+                              .index_add(0, sequence_of_unit, scores * count.unsqueeze(1));
+  const at::Tensor of_sequences = (share_of * mass / per_unit).sum(1) * static_cast<double>(scores.size(1));
+  return of_sequences.sum() / (units > 0.0).sum().clamp_min(1);
+}
+
+at::Tensor z_loss(const at::Tensor& logits, const at::Tensor& counted) {
+  const at::Tensor empty = (logits.detach() == kNone).all(1);
+  const at::Tensor sums = at::logsumexp(logits.masked_fill(empty.unsqueeze(1), 0.0), 1);
+  return mean_of_counted(sums.square(), counts(counted, logits).masked_fill(empty, 0.0));
+}
+
+at::Tensor router_entropy(const at::Tensor& probabilities, Entropy kind, double order, const at::Tensor& counted) {
+  TORCH_CHECK(order > 0.0, "router_entropy: order is ", order, ", expected more than 0");
+  at::Tensor of_units;
+  // 0 log 0 = 0, and no slope there.
+  const at::Tensor zero = probabilities.detach() <= 0.0;
+  const at::Tensor positive = probabilities.masked_fill(zero, 1.0);
+  if (kind == Entropy::kShannon || order == 1.0) {
+    of_units = -(positive * positive.log()).sum(1);
+  } else {
+    const at::Tensor power_sum = positive.pow(order).masked_fill(zero, 0.0).sum(1);
+    of_units = kind == Entropy::kTsallis ? (1.0 - power_sum) / (order - 1.0) : power_sum.log() / (1.0 - order);
+  }
+  return mean_of_counted(of_units, counts(counted, probabilities));
+}
+
+at::Tensor importance_loss(const at::Tensor& scores, const at::Tensor& counted) {
+  return squared_variation(at::mv(scores.t(), counts(counted, scores)));
+}
+
+at::Tensor load_loss(const at::Tensor& clean, const at::Tensor& noisy, const at::Tensor& deviation, int k,
+                     const at::Tensor& counted) {
+  TORCH_CHECK(k > 0 && k < noisy.size(1), "load_loss: k is ", k, ", expected 1..", noisy.size(1) - 1);
+  // The k-th largest of the others: of all k-th where the expert is not among the k best, else the one after.
+  const at::Tensor best = std::get<0>(at::topk(noisy, k + 1, 1));
+  const at::Tensor kth = best.narrow(1, k - 1, 1), next = best.narrow(1, k, 1);
+  const at::Tensor bar = at::where(noisy >= kth, next, kth);
+  const at::Tensor chance = 0.5 * (1.0 + at::erf((clean - bar) / deviation / std::sqrt(2.0)));
+  return squared_variation(at::mv(chance.t(), counts(counted, clean)));
+}
+
+void update_selection_bias(at::Tensor& bias, const at::Tensor& load, double rate, BiasUpdate kind) {
+  at::NoGradGuard guard;
+  const at::Tensor rows = load.to(bias.scalar_type()), mean = rows.mean();
+  if (mean.item<double>() <= 0.0) return;
+  const at::Tensor missing = mean - rows;
+  bias.add_(kind == BiasUpdate::kSign ? missing.sign() : missing / mean, rate);
+}
+
+}  // namespace junto

@@ -1,0 +1,62 @@
+// Losses of routing, scalars under autograd, and the bias that needs none. All take [units, E] tensors as
+// route_under_autograd() gives them and know nothing of tokens; `counted` [units] (1 or 0; undefined: all) says which
+// units count (padding does not).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "moe/route_plan.h"
+
+namespace junto {
+
+/// What the share of an expert is a share of.
+enum class LoadShare : std::uint8_t {
+  kOfUnits,  // f_e = slots of e / units: adds up to the mean k (Mixtral, OLMoE)
+  kOfSlots,  // f_e = slots of e / slots: adds up to 1, whatever k (Switch with k = 1; plans of variable k)
+};
+
+/// E * sum over e of f_e * P_e, P_e the mean of `scores` over the counted units: least where the load is even (Fedus et
+/// al., arXiv 2101.03961, eq. 4; Lepikhin et al., arXiv 2006.16668). Gradient through P alone. `expert_weights` [E]
+/// (undefined: 1) weighs the terms. `scores` rows add up to 1 for this to be a balance: softmax, or normalised
+/// sigmoids.
+at::Tensor balance_loss(const at::Tensor& scores, const RoutePlan& plan, LoadShare share = LoadShare::kOfUnits,
+                        const at::Tensor& counted = {}, const at::Tensor& expert_weights = {});
+
+/// The same for each sequence by itself, averaged over the sequences that have counted units (DeepSeek-V3, arXiv
+/// 2412.19437, eq. 17). `sequence_of_unit` [units], int64, 0 .. sequences - 1.
+at::Tensor sequence_balance_loss(const at::Tensor& scores, const RoutePlan& plan, const at::Tensor& sequence_of_unit,
+                                 std::int64_t sequences, LoadShare share = LoadShare::kOfUnits,
+                                 const at::Tensor& counted = {});
+
+/// Mean over units of (log sum exp of logits)^2 (Zoph et al., arXiv 2202.08906, eq. 5). Units without candidates do not
+/// count.
+at::Tensor z_loss(const at::Tensor& logits, const at::Tensor& counted = {});
+
+/// Mean over units of the entropy of `probabilities` (rows add up to 1), in nats:
+///   kShannon  -sum p log p
+///   kTsallis  (1 - sum p^order) / (order - 1)
+///   kRenyi    log(sum p^order) / (1 - order)
+/// order > 0; order 1 is Shannon's for all.
+enum class Entropy : std::uint8_t { kShannon, kTsallis, kRenyi };
+at::Tensor router_entropy(const at::Tensor& probabilities, Entropy kind = Entropy::kShannon, double order = 2.0,
+                          const at::Tensor& counted = {});
+
+/// Squared coefficient of variation of the experts' summed `scores`: population variance / mean^2 (Shazeer et al.,
+/// arXiv 1701.06538, eq. 6 and 7).
+at::Tensor importance_loss(const at::Tensor& scores, const at::Tensor& counted = {});
+
+/// The same of a smooth count of rows: the sum over units of the probability that the expert is among the k best when
+/// its noise is drawn anew (Shazeer et al., appendix A). All [units, E]: `clean` logits, `noisy` ones that selected,
+/// `deviation` of the noise. 0 < k < E.
+at::Tensor load_loss(const at::Tensor& clean, const at::Tensor& noisy, const at::Tensor& deviation, int k,
+                     const at::Tensor& counted = {});
+
+/// Loss-free balancing: after a step `bias` [E] goes up by `rate` for experts of less than the mean load and down for
+/// those of more (Wang et al., arXiv 2408.15664, algorithm 1), or in proportion to the distance, as a share of the mean
+/// load. `load` [E]: rows in the step. A step without rows changes nothing.
+enum class BiasUpdate : std::uint8_t { kSign, kProportional };
+void update_selection_bias(at::Tensor& bias, const at::Tensor& load, double rate, BiasUpdate kind = BiasUpdate::kSign);
+
+}  // namespace junto

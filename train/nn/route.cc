@@ -1,0 +1,205 @@
+#include "train/nn/route.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace junto {
+namespace {
+
+constexpr double kNone = -std::numeric_limits<double>::infinity();
+
+/// Scale, soft cap, the policy's edits, and what clean_logits() does. What is not finite on the way is a constant:
+/// multiplying its zero gradient by an infinite slope would make NaN.
+at::Tensor edited(const CompiledRouter& router, const at::Tensor& logits) {
+  const RouterSpec& spec = router.spec;
+  const at::Tensor none = at::logical_or(logits.isnan(), logits == kNone);
+  const auto edit = [&](at::Tensor values) {
+    values = values * static_cast<double>(spec.logit_scale);
+    if (spec.logit_softcap > 0.0f) {
+      const double cap = spec.logit_softcap;
+      values = cap * at::tanh(values / cap);
+    }
+    if (!router.edits.empty()) values = values + at::tensor(router.edits, values.options().requires_grad(false));
+    return values;
+  };
+  const at::Tensor finite_inputs = at::where(at::isfinite(logits), logits, at::zeros({}, logits.options()));
+  const at::Tensor values = edit(finite_inputs);
+  at::Tensor constants = edit(logits.detach());
+  constants = constants.masked_fill(at::logical_or(none, constants.isnan()), kNone);
+  constants = constants.clamp_max(static_cast<double>(std::numeric_limits<float>::max()));
+  return at::where(at::logical_and(at::isfinite(logits), at::isfinite(values.detach())), values, constants);
+}
+
+/// Softmax over the candidates of each row; a row without any gives zeros.
+at::Tensor softmax_of_candidates(const at::Tensor& logits) {
+  const at::Tensor none = logits == kNone;
+  const at::Tensor empty = none.all(1, /*keepdim=*/true);
+  return at::softmax(logits.masked_fill(empty, 0.0), 1).masked_fill(none, 0.0);
+}
+
+at::Tensor scores_of(Score rule, const at::Tensor& logits) {
+  switch (rule) {
+    case Score::kSoftmax:
+      return softmax_of_candidates(logits);
+    case Score::kSigmoid:
+      return at::sigmoid(logits);  // of -inf: 0, with gradient 0
+    case Score::kLogit:
+      return logits;
+  }
+  return logits;
+}
+
+/// What the slots of one unit share, as [slots]: sum over them of `values`.
+class PerUnit {
+ public:
+  PerUnit(const RoutePlan& plan, at::Tensor unit_of_slot) : plan_(plan), unit_of_slot_(std::move(unit_of_slot)) {}
+  at::Tensor sum(const at::Tensor& values) const {
+    return at::zeros({plan_.units()}, values.options().requires_grad(false)).index_add(0, unit_of_slot_, values);
+  }
+  /// Without gradient; 0 for units without slots.
+  at::Tensor largest(const at::Tensor& values) const {
+    const at::Tensor of_slots = values.detach().to(at::kDouble);
+    const at::Tensor out = at::zeros({plan_.units()}, at::kDouble);
+    const double* value = of_slots.data_ptr<double>();
+    for (std::int64_t unit = 0; unit < plan_.units(); ++unit) {
+      const std::int32_t begin = plan_.offset[unit], end = plan_.offset[unit + 1];
+      if (end > begin) out.data_ptr<double>()[unit] = *std::max_element(value + begin, value + end);
+    }
+    return out.to(values.scalar_type());
+  }
+  at::Tensor spread(const at::Tensor& of_units) const { return of_units.index_select(0, unit_of_slot_); }
+
+ private:
+  const RoutePlan& plan_;
+  at::Tensor unit_of_slot_;
+};
+
+/// SparseMixer's weight of each slot: the softmax over what its round compares, which is no matter of gradients.
+at::Tensor sparse_mixer_weights(const SparseMixer& rule, const RoutePlan& plan, const at::Tensor& logits,
+                                const at::Tensor& unit_of_slot, const at::Tensor& expert_of_slot) {
+  const at::Tensor compared = logits.detach().to(at::kFloat).contiguous();
+  const std::int64_t experts = logits.size(1);
+  at::Tensor left_out = at::zeros({plan.slots(), experts}, at::kBool);
+  bool* out = left_out.data_ptr<bool>();
+  std::vector<std::int32_t> rounds;  // slots of one unit in the order of choice
+  for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
+    const float* row = compared.data_ptr<float>() + unit * experts;
+    rounds.clear();
+    for (std::int32_t slot = plan.offset[unit]; slot < plan.offset[unit + 1]; ++slot) rounds.push_back(slot);
+    std::sort(rounds.begin(), rounds.end(), [&](std::int32_t a, std::int32_t b) {
+      const std::int32_t x = plan.expert[a], y = plan.expert[b];
+      return row[x] != row[y] ? row[x] > row[y] : x < y;
+    });
+    for (std::size_t round = 0; round < rounds.size(); ++round) {
+      bool* mask = out + rounds[round] * experts;
+      const float best = row[plan.expert[rounds[round]]];
+      for (std::int64_t e = 0; e < experts; ++e) {
+        mask[e] = (best - row[e]) / std::max(std::abs(row[e]), best) > 2.0f * rule.jitter_eps || !(row[e] > kNone);
+      }
+      for (std::size_t earlier = 0; earlier < round; ++earlier) mask[plan.expert[rounds[earlier]]] = true;
+    }
+  }
+  const at::Tensor rows = logits.index_select(0, unit_of_slot).masked_fill(left_out, kNone);
+  return at::softmax(rows, 1).gather(1, expert_of_slot.unsqueeze(1)).squeeze(1);
+}
+
+at::Tensor renormalised(const RouterSpec& spec, const PerUnit& per_unit, const at::Tensor& weights) {
+  at::Tensor norm;
+  if (spec.renormalise_p == 1.0f) {
+    norm = per_unit.sum(weights);
+  } else {
+    const double p = spec.renormalise_p;
+    const at::Tensor total = per_unit.sum(weights.abs().pow(p));
+    const at::Tensor empty = total.detach() == 0.0;  // whose root has no slope
+    norm = total.masked_fill(empty, 1.0).pow(1.0 / p).masked_fill(empty, 0.0);
+  }
+  norm = norm + static_cast<double>(spec.renormalise_eps);
+  if (spec.renormalise_min > 0.0f) norm = norm.clamp_min(static_cast<double>(spec.renormalise_min));
+  norm = at::where(norm > 0.0, norm, at::ones({}, norm.options()));  // weights stay as they are
+  return weights / per_unit.spread(norm);
+}
+
+at::Tensor weights_of(const RouterSpec& spec, const RoutedUnits& routed, const at::Tensor& unit_of_slot,
+                      const at::Tensor& expert_of_slot) {
+  const PerUnit per_unit(routed.plan, unit_of_slot);
+  const at::Tensor place = unit_of_slot * routed.logits.size(1) + expert_of_slot;
+  const auto at_slots = [&](const at::Tensor& values) { return values.reshape({-1}).index_select(0, place); };
+  if (const auto* rule = std::get_if<SparseMixer>(&spec.select)) {
+    const at::Tensor weights = sparse_mixer_weights(*rule, routed.plan, routed.logits, unit_of_slot, expert_of_slot);
+    return spec.weigh == Weigh::kRenormalised ? renormalised(spec, per_unit, weights) : weights;
+  }
+  switch (spec.weigh) {
+    case Weigh::kRaw:
+      return at_slots(routed.scores);
+    case Weigh::kRenormalised:
+      return renormalised(spec, per_unit, at_slots(routed.scores));
+    case Weigh::kSoftmaxOfAll:
+      return at_slots(softmax_of_candidates(routed.logits));
+    case Weigh::kSoftmaxOfChosen: {
+      const at::Tensor logits = at_slots(routed.logits);
+      const at::Tensor powers = at::exp(logits - per_unit.spread(per_unit.largest(logits)));
+      return powers / per_unit.spread(per_unit.sum(powers));
+    }
+    case Weigh::kConstant:
+      return at::ones({routed.plan.slots()}, routed.logits.options().requires_grad(false));
+  }
+  return {};
+}
+
+}  // namespace
+
+at::Tensor units_of_slots(const RoutePlan& plan) {
+  const at::Tensor ids = at::empty({plan.slots()}, at::kLong);
+  std::int64_t* out = ids.data_ptr<std::int64_t>();
+  for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
+    for (std::int32_t slot = plan.offset[unit]; slot < plan.offset[unit + 1]; ++slot) out[slot] = unit;
+  }
+  return ids;
+}
+
+at::Tensor experts_of_slots(const RoutePlan& plan) {
+  const at::Tensor ids = at::empty({plan.slots()}, at::kLong);
+  std::copy(plan.expert.begin(), plan.expert.end(), ids.data_ptr<std::int64_t>());
+  return ids;
+}
+
+at::Tensor load_of_experts(const RoutePlan& plan, int experts) {
+  const at::Tensor load = at::zeros({experts}, at::kFloat);
+  float* out = load.data_ptr<float>();
+  for (const std::int32_t expert : plan.expert) out[expert] += 1.0f;
+  return load;
+}
+
+RoutedUnits route_under_autograd(const CompiledRouter& router, const at::Tensor& logits,
+                                 const at::Tensor& selection_bias) {
+  TORCH_CHECK(logits.dim() == 2 && logits.size(1) == router.spec.experts, "route: logits are ", logits.sizes(),
+              ", expected [units, ", router.spec.experts, "]");
+  TORCH_CHECK(!router.spec.selection_bias || selection_bias.defined(), "route: the spec has a selection bias");
+  RoutedUnits routed;
+  {
+    at::NoGradGuard guard;
+    at::Tensor values = logits.detach().to(at::kFloat).contiguous().clone();
+    const std::int64_t experts = values.size(1);
+    std::span<const float> bias;
+    at::Tensor bias_values;
+    if (selection_bias.defined()) {
+      bias_values = selection_bias.detach().to(at::kFloat).contiguous();
+      bias = {bias_values.data_ptr<float>(), static_cast<std::size_t>(experts)};
+    }
+    RouteScratch scratch;
+    for (std::int64_t unit = 0; unit < values.size(0); ++unit) {
+      const std::span<float> row{values.data_ptr<float>() + unit * experts, static_cast<std::size_t>(experts)};
+      route_unit(router, row, bias, scratch, routed.plan);
+    }
+  }
+  routed.logits = edited(router, logits);
+  routed.scores = scores_of(router.spec.score, routed.logits);
+  const at::Tensor unit_of_slot = units_of_slots(routed.plan), expert_of_slot = experts_of_slots(routed.plan);
+  routed.weights = weights_of(router.spec, routed, unit_of_slot, expert_of_slot);
+  if (router.spec.scale != 1.0f) routed.weights = routed.weights * static_cast<double>(router.spec.scale);
+  return routed;
+}
+
+}  // namespace junto
