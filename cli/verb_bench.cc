@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "analyze/route_replay.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/commands.h"
@@ -27,6 +28,7 @@ struct BenchOptions {
   ModelOptions model;
   std::optional<std::string> prefill, decode, depth;
   int repeat = 5;
+  std::string routes;
   std::string output = "md";
   bool json = false;
 };
@@ -106,8 +108,9 @@ std::vector<BenchTest> plan_tests(const BenchOptions& options, std::int64_t cont
 /// Repeats tests on copies of one sequence, so that its depth is computed once.
 class Bench {
  public:
-  Bench(Session& session, int chunk)
-      : session_(session), chunk_(chunk), deep_(new_sequence(session)), probe_(*session.pool) {}
+  /// `hooks` of all calls; null: none.
+  Bench(Session& session, int chunk, const Hooks* hooks)
+      : session_(session), chunk_(chunk), hooks_(hooks), deep_(new_sequence(session)), probe_(*session.pool) {}
 
   BenchResult measure(const BenchTest& test, int repeat);
 
@@ -117,6 +120,7 @@ class Bench {
 
   Session& session_;
   int chunk_;
+  const Hooks* hooks_;
   std::mt19937 random_{1};
   Sequence deep_;  // of random ids, `depth` of them
   ReadProbe probe_;
@@ -135,9 +139,9 @@ double Bench::repetition(const BenchTest& test) {
   const std::vector<std::int32_t> ids = random_ids(test.tokens);
   const double begin_s = now_s();
   if (test.prefill) {
-    session_.decoder->feed(sequence, ids, chunk_);
+    session_.decoder->feed(sequence, ids, chunk_, hooks_);
   } else {
-    for (const std::int32_t& id : ids) forward_call(*session_.decoder, sequence, {&id, 1});
+    for (const std::int32_t& id : ids) forward_call(*session_.decoder, sequence, {&id, 1}, hooks_);
   }
   return now_s() - begin_s;
 }
@@ -146,7 +150,7 @@ BenchResult Bench::measure(const BenchTest& test, int repeat) {
   if (deep_.length() != test.depth) {
     deep_ = new_sequence(session_);
     const std::vector<std::int32_t> ids = random_ids(test.depth);
-    if (!ids.empty()) session_.decoder->feed(deep_, ids, chunk_);
+    if (!ids.empty()) session_.decoder->feed(deep_, ids, chunk_, hooks_);
   }
   BenchResult result;
   result.test = test;
@@ -194,7 +198,7 @@ Table table_of(const std::vector<BenchResult>& results, const ModelReport& repor
 }
 
 Json json_of(const std::vector<BenchResult>& results, const ModelReport& report, const Session& session,
-             const ModelOptions& options) {
+             const ModelOptions& options, const std::string& routes) {
   Json out = Json::array();
   for (const BenchResult& result : results) {
     out.push_back({{"model", short_name(report)},
@@ -206,6 +210,7 @@ Json json_of(const std::vector<BenchResult>& results, const ModelReport& report,
                    {"type_kv", options.kv},
                    {"activations", options.activations},
                    {"policy", to_json(session.policy)},
+                   {"routes", routes.empty() ? Json() : Json(routes)},
                    {"test", result.test.name()},
                    {"n_prompt", result.test.prefill ? result.test.tokens : 0},
                    {"n_gen", result.test.prefill ? 0 : result.test.tokens},
@@ -232,7 +237,13 @@ int run_bench(const BenchOptions& options) {
   for (const BenchTest& test : tests) longest = std::max(longest, test.depth + test.tokens);
   start_decoder(session, longest);
   const ModelReport report = report_model(session.checkpoint, *session.model);
-  Bench bench(session, options.model.chunk);
+  std::unique_ptr<RouteReplay> replay;
+  Hooks hooks;
+  if (!options.routes.empty()) {
+    replay = std::make_unique<RouteReplay>(read_trace(options.routes), session.model->config, options.routes);
+    hooks = replay->hooks();
+  }
+  Bench bench(session, options.model.chunk, replay ? &hooks : nullptr);
   std::vector<BenchResult> results;
   Progress progress("bench", tests.size(), "tests");
   for (const BenchTest& test : tests) {
@@ -241,7 +252,7 @@ int run_bench(const BenchOptions& options) {
   }
   const Table table = table_of(results, report, session.pool->threads());
   if (output == "json") {
-    std::printf("%s\n", json_of(results, report, session, options.model).dump(1).c_str());
+    std::printf("%s\n", json_of(results, report, session, options.model, options.routes).dump(1).c_str());
   } else {
     std::fputs((output == "csv" ? to_csv(table) : to_markdown(table)).c_str(), stdout);
   }
@@ -261,6 +272,11 @@ Command bench_command() {
       {.name = "--prefill", .target = &options->prefill, .value = "128,512", .help = "Prompt lengths; 0 for none"},
       {.name = "--decode", .target = &options->decode, .value = "64", .help = "Answer lengths; 0 for none"},
       {.name = "--depth", .target = &options->depth, .value = "0,4096", .help = "Tokens in the context before"},
+      {.name = "--routes",
+       .target = &options->routes,
+       .value = "FILE",
+       .help = "A trace whose experts take the place of the router's (junto trace): random token ids or weights route "
+               "without skew"},
       {.name = "--repeat",
        .target = &options->repeat,
        .value = "N",
@@ -277,6 +293,7 @@ Command bench_command() {
       "  junto bench model.gguf\n"
       "  junto bench model.gguf --prefill 512 --decode 128 --depth 0,4096 -o csv\n"
       "  junto bench moe.gguf --prefill 0 --policy top_k=1 --threads 4\n"
+      "  junto bench moe.gguf --prefill 0 --routes zipf.trace --expert-memory 1.2GiB\n"
       "Token ids are random. Tests that the context does not hold are left out unless asked for. Between repetitions\n"
       "the machine's read bandwidth is measured: the limit of decoding.\n";
   command.execute = [options] { return run_bench(*options); };

@@ -45,6 +45,27 @@ TEST(BenchVerb, PolicyChangesTheBytesRead) {
   EXPECT_NEAR(bytes("top_k=4") - bytes("top_k=1"), 3 * 3 * 12288, 1);
 }
 
+TEST(BenchVerb, RoutesOfATraceReplaceTheRouter) {
+  const Scratch scratch;
+  const auto made = [&](const std::string& top_k) {
+    const std::string file = scratch.path(top_k);
+    EXPECT_EQ(run_junto({"trace", "--generate", "zipf:1", "--layers", "3", "--experts", "16", "--top-k", top_k,
+                         "--tokens", "5", "--out", file})
+                  .status,
+              0);
+    return file;
+  };
+  const auto bytes = [&](const std::string& top_k) {
+    const Ran ran =
+        run_junto(bench({"--prefill", "0", "--decode", "4", "--depth", "0", "--routes", made(top_k), "--json"}));
+    EXPECT_EQ(ran.status, 0) << ran.err;
+    return Json::parse(ran.out)[0]["bytes_per_token"].get<double>();
+  };
+  EXPECT_NEAR(bytes("7") - bytes("2"), 3 * 5 * 12288, 1);
+  EXPECT_EQ(refusal_of({"bench", checkpoint_path("deepseek_v3"), "--routes", made("2")}),
+            scratch.path("2") + ": has 3 routed layers, the model has 2");
+}
+
 TEST(BenchVerb, TablesForPeopleAndSpreadsheets) {
   const Ran markdown = run_junto(bench({"--prefill", "16", "--decode", "2", "--depth", "0"}));
   ASSERT_EQ(markdown.status, 0) << markdown.err;

@@ -1,5 +1,6 @@
 // The feed-forward half of a block: dense, routed, shared; joined now or a block later.
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <utility>
 
@@ -210,6 +211,10 @@ void route_rows(Pass& pass, std::size_t block, const Linear& router, const Route
     const LayerPolicy& policy = policies && !mixer ? (*policies)[layer] : kModelsOwn;
     route_unit(spec, policy, view.row(r), selection_bias, w.route, w.plan,
                wants_scores ? w.scores.view().row(r) : std::span<float>());
+  }
+  if (pass.hooks && pass.hooks->edits(Point::kPlan)) {
+    pass.hooks->edit_plan(static_cast<int>(block), mixer, w.plan);
+    assert(w.plan.units() == rows);
   }
   group_by_expert(w.plan, spec.experts, w.groups);
   if (wants_scores) observe(pass, Point::kRouterScores, block, w.scores.view(), mixer);

@@ -46,6 +46,9 @@ struct Hooks {
   /// kBlockInput, kBlockOutput (hidden state) and kRouterLogits may be edited in place.
   std::uint32_t edit_points = 0;
   std::function<void(Point, int block, MatrixView<float>)> edit;
+  /// kPlan may be edited too: any experts of the layer, each at most once a unit, with any finite weights; as many
+  /// units as there were. Observers of kPlan see the edited one.
+  std::function<void(int block, bool mixer, RoutePlan&)> edit_plan;
 
   bool observes(Point point) const { return (observe_points & mask_of(point)) != 0; }
   bool edits(Point point) const { return (edit_points & mask_of(point)) != 0; }
