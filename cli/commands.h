@@ -20,6 +20,7 @@ Command quantize_command();
 Command synth_command();
 Command bench_command();
 Command trace_command();
+Command simulate_command();
 Command fetch_command();
 Command completion_command();
 

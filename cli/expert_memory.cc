@@ -46,8 +46,12 @@ std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options) {
                "them stay in memory where it holds them"},
       {.name = "--evict",
        .target = &options.evict,
-       .help = "Which expert makes room for another: lfu (default), lru, lifo, or layer",
-       .choices = {"lru", "lfu", "lifo", "layer"}},
+       .help = "Which expert makes room for another: lfu (default), lru, lifo, layer, or static",
+       .choices = {"lru", "lfu", "lifo", "layer", "static"}},
+      {.name = "--hot-set",
+       .target = &options.hot_set,
+       .value = "FILE",
+       .help = "With --evict static: the trace (junto trace) whose most used experts stay in memory"},
   };
 }
 

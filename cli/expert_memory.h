@@ -16,9 +16,10 @@ namespace junto {
 struct ExpertMemoryOptions {
   std::string budget = "auto";
   std::string evict = "lfu";
+  std::string hot_set;  // a trace
 };
 
-/// --expert-memory and --evict.
+/// --expert-memory, --evict and --hot-set.
 std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options);
 
 /// "1.2GiB", "800MB", "4096" (bytes). Throws Error naming `name` and the forms there are.

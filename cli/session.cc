@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "analyze/simulate.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
@@ -116,6 +117,12 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
   if (experts.budget != "auto" || stored.all >= available / 2) stored = stored_bytes_of(session.checkpoint);
   LoadOptions options;
   options.evict = parse_evict(experts.evict);
+  if (options.evict == Evict::kStatic) {
+    if (experts.hot_set.empty()) fail("--evict", "is static, which needs --hot-set FILE, a trace of junto trace");
+    options.popularity = popularity_of(read_trace(experts.hot_set));
+  } else if (!experts.hot_set.empty()) {
+    fail("--hot-set", "is given, but --evict is " + experts.evict + ", expected static");
+  }
   options.expert_memory = choose_expert_memory(experts, stored, available, session.checkpoint.path);
   // Streamed experts lie in slots, and only the rest of the model is copied.
   const std::int64_t copied = options.expert_memory > 0 ? stored.all - stored.experts : stored.all;

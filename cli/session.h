@@ -29,8 +29,8 @@ struct ModelOptions {
   bool lazy_experts = true;  // experts come into the kernels' layout when they are first asked for
 };
 
-/// MODEL, then --policy, --threads, --chunk, --kv, --activations, --expert-memory and --evict. They point into
-/// `options`.
+/// MODEL, then --policy, --threads, --chunk, --kv, --activations, --expert-memory, --evict and --hot-set. They point
+/// into `options`.
 std::vector<Argument> model_arguments(ModelOptions& options);
 
 /// Only MODEL.

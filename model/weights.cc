@@ -399,6 +399,15 @@ std::unique_ptr<ExpertCache> stream_experts(const Model& model, const LoadOption
   cache.mapped = mapped;
   cache.budget_bytes = mapped ? std::numeric_limits<std::int64_t>::max() : options.expert_memory;
   cache.evict = options.evict;
+  if (cache.evict == Evict::kStatic) {
+    std::size_t cells = 0;
+    for (const auto& layer : layers) cells += layer.size();
+    if (options.popularity.size() != cells) {
+      fail(model.path, "has " + std::to_string(cells) + " routed experts, its hot set is of " +
+                           std::to_string(options.popularity.size()));
+    }
+    cache.known.popularity = options.popularity;
+  }
   return std::make_unique<ExpertCache>(std::move(layers), std::move(readers), cache, model.path);
 }
 

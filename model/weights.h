@@ -96,6 +96,8 @@ struct LoadOptions {
   /// With a pool and no expert_memory: experts are interleaved when they are first asked for, not on loading.
   bool lazy_experts = false;
   Evict evict = Evict::kLfu;
+  /// For Evict::kStatic: how popular each expert of the routed layers is, layer by layer.
+  std::vector<double> popularity = {};
   /// Tensors taken so far and in all.
   std::function<void(std::size_t done, std::size_t all)> progress;
 };

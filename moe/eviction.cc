@@ -1,23 +1,28 @@
 #include "moe/eviction.h"
 
+#include <algorithm>
+#include <cassert>
 #include <cmath>
+#include <limits>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 
 namespace junto {
 namespace {
 
-constexpr std::pair<std::string_view, Evict> kNames[] = {
-    {"lru", Evict::kLru}, {"lfu", Evict::kLfu}, {"lifo", Evict::kLifo}, {"layer", Evict::kLayer}};
+constexpr std::pair<std::string_view, Evict> kNames[] = {{"lru", Evict::kLru},       {"lfu", Evict::kLfu},
+                                                         {"lifo", Evict::kLifo},     {"layer", Evict::kLayer},
+                                                         {"static", Evict::kStatic}, {"belady", Evict::kBelady}};
 
 }  // namespace
 
 Evict parse_evict(std::string_view name) {
   for (const auto& [known, policy] : kNames) {
-    if (name == known) return policy;
+    if (name == known && policy != Evict::kBelady) return policy;
   }
-  fail("--evict", "is " + printable(name) + ", expected lru, lfu, lifo or layer");
+  fail("--evict", "is " + printable(name) + ", expected lru, lfu, lifo, layer or static");
 }
 
 std::string_view evict_name(Evict policy) {
@@ -27,13 +32,16 @@ std::string_view evict_name(Evict policy) {
   return "";
 }
 
-Eviction::Eviction(Evict policy, std::vector<int> experts_of_layer) : policy_(policy) {
+Eviction::Eviction(Evict policy, std::vector<int> experts_of_layer, Foreknowledge known)
+    : policy_(policy), known_(std::move(known)) {
   for (std::size_t l = 0; l < experts_of_layer.size(); ++l) {
     first_cell_.push_back(static_cast<std::int32_t>(layer_.size()));
     layer_.insert(layer_.end(), static_cast<std::size_t>(experts_of_layer[l]), static_cast<int>(l));
     if (experts_of_layer[l] > 0) ++routed_layers_;
   }
   history_.resize(layer_.size());
+  assert(policy != Evict::kStatic || known_.popularity.size() == layer_.size());
+  assert(policy != Evict::kBelady || known_.uses.size() == layer_.size());
 }
 
 void Eviction::enter(int layer) {
@@ -54,6 +62,12 @@ double Eviction::weight_now(std::int32_t cell) const {
   return history.weight * std::exp2(-tokens / kHalfLife_tokens);
 }
 
+std::int64_t Eviction::next_use(std::int32_t cell) const {
+  const std::vector<std::int64_t>& uses = known_.uses[static_cast<std::size_t>(cell)];
+  const auto next = std::ranges::upper_bound(uses, pass_);
+  return next == uses.end() ? std::numeric_limits<std::int64_t>::max() : *next;
+}
+
 int Eviction::distance(std::int32_t cell) const {
   const int layers = static_cast<int>(first_cell_.size());
   return (layer_of(cell) - present_layer_ + layers) % layers;
@@ -61,6 +75,7 @@ int Eviction::distance(std::int32_t cell) const {
 
 std::int32_t Eviction::victim(std::span<const std::int32_t> candidates) const {
   const auto last_use = [&](std::int32_t cell) { return history_[static_cast<std::size_t>(cell)].last_use; };
+  const auto popularity = [&](std::int32_t cell) { return known_.popularity[static_cast<std::size_t>(cell)]; };
   const auto goes_before = [&](std::int32_t a, std::int32_t b) {
     switch (policy_) {
       case Evict::kLru:
@@ -69,6 +84,10 @@ std::int32_t Eviction::victim(std::span<const std::int32_t> candidates) const {
         return weight_now(a) < weight_now(b);
       case Evict::kLifo:
         return last_use(a) > last_use(b);
+      case Evict::kStatic:
+        return popularity(a) < popularity(b);
+      case Evict::kBelady:
+        return next_use(a) > next_use(b);
       case Evict::kLayer:
         break;
     }

@@ -2,6 +2,7 @@
 // serve the running store and a simulation of it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -10,13 +11,17 @@
 namespace junto {
 
 enum class Evict : std::uint8_t {
-  kLru,    // the one not used for longest
-  kLfu,    // the one used least, uses losing half their weight every kHalfLife layer passes
-  kLifo,   // the one used last
-  kLayer,  // of the layers passed last, which are needed again only a token later, the one used least
+  kLru,     // the one not used for longest
+  kLfu,     // the one used least, uses losing half their weight every kHalfLife layer passes
+  kLifo,    // the one used last
+  kLayer,   // of the layers passed last, which are needed again only a token later, the one used least
+  kStatic,  // the one least used in a trace: its hot set stays
+  kBelady,  // the one whose next use is farthest: the bound of what a policy can do, only where the future is known
 };
+inline constexpr std::array kAllEvictions = {Evict::kLru,   Evict::kLfu,    Evict::kLifo,
+                                             Evict::kLayer, Evict::kStatic, Evict::kBelady};
 
-/// Parses `--evict lru|lfu|lifo|layer`. Throws Error naming what is allowed.
+/// Parses `--evict lru|lfu|lifo|layer|static`, what a running cache can do. Throws Error naming what is allowed.
 Evict parse_evict(std::string_view name);
 std::string_view evict_name(Evict policy);
 
@@ -26,11 +31,18 @@ struct ExpertHistory {
   double weight = 0;           // of its uses, as of last_use
 };
 
+/// What some policies are told beforehand. By cell: all layers' experts, layer by layer.
+struct Foreknowledge {
+  std::vector<double> popularity;               // kStatic
+  std::vector<std::vector<std::int64_t>> uses;  // kBelady: layer passes that use it, ascending; the first pass is 1
+};
+
 class Eviction {
  public:
   static constexpr double kHalfLife_tokens = 64;
 
-  Eviction(Evict policy, std::vector<int> experts_of_layer);
+  /// `known` has what the policy needs.
+  Eviction(Evict policy, std::vector<int> experts_of_layer, Foreknowledge known = {});
 
   /// A layer begins: later calls are about this pass.
   void enter(int layer);
@@ -45,10 +57,13 @@ class Eviction {
 
  private:
   double weight_now(std::int32_t cell) const;
+  /// The next pass that uses a cell; the highest number where none does.
+  std::int64_t next_use(std::int32_t cell) const;
   /// Layers from the one that computes now to the next use that the cell can have: 0 for the present layer.
   int distance(std::int32_t cell) const;
 
   Evict policy_;
+  Foreknowledge known_;
   std::vector<std::int32_t> first_cell_;  // by layer
   std::vector<int> layer_;                // by cell
   std::vector<ExpertHistory> history_;    // by cell

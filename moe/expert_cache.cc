@@ -71,7 +71,7 @@ ExpertCache::ExpertCache(std::vector<std::vector<ExpertPlace>> experts,
     : options_(options),
       where_(std::move(where)),
       readers_(std::move(readers)),
-      eviction_(options.evict, sizes_of(experts)) {
+      eviction_(options.evict, sizes_of(experts), options.known) {
   for (auto& layer : experts) {
     for (ExpertPlace& place : layer) {
       if (!place.places.empty()) ++experts_;

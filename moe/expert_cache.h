@@ -25,7 +25,8 @@ namespace junto {
 struct ExpertCacheOptions {
   std::int64_t budget_bytes = 0;  // of slots
   Evict evict = Evict::kLfu;
-  int readers = 4;  // reads in flight
+  Foreknowledge known = {};  // of `evict`
+  int readers = 4;           // reads in flight
   /// The experts' bytes are mapped: they are copied from there when they are first asked for instead of read from
   /// files, so that a model starts before all of it is in the kernels' layout.
   bool mapped = false;

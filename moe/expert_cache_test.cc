@@ -222,8 +222,31 @@ TEST(Eviction, EachPolicySendsAwayWhatItSays) {
   EXPECT_EQ(victim(Evict::kLfu), std::pair(2, 5));    // used once
   EXPECT_EQ(victim(Evict::kLifo), std::pair(0, 1));   // used just now
   EXPECT_EQ(victim(Evict::kLayer), std::pair(2, 5));  // needed last of all: layer 0 computes
-  EXPECT_THROW(parse_evict("belady"), Error);
+  EXPECT_THROW(parse_evict("belady"), Error);         // no running cache knows the future
   EXPECT_EQ(parse_evict("layer"), Evict::kLayer);
+}
+
+TEST(Eviction, StaticKeepsTheHotSetWhateverIsUsed) {
+  Eviction eviction(Evict::kStatic, {2, 2}, {.popularity = {5, 1, 3, 4}, .uses = {}});
+  for (int i = 0; i < 9; ++i) {
+    eviction.enter(0);
+    eviction.use(0, 1);
+  }
+  const std::int32_t all[] = {0, 1, 2, 3}, some[] = {0, 3, 2};
+  EXPECT_EQ(eviction.victim(all), 1);
+  EXPECT_EQ(eviction.victim(some), 2);
+}
+
+TEST(Eviction, BeladySendsAwayWhatIsNeededLast) {
+  // Passes 1 and 3 are of layer 0, 2 and 4 of layer 1.
+  Eviction eviction(Evict::kBelady, {2, 2}, {.popularity = {}, .uses = {{1, 3}, {1}, {2}, {2, 4}}});
+  const std::int32_t without_the_unused[] = {0, 2, 3}, all[] = {0, 1, 2, 3};
+  eviction.enter(0);
+  EXPECT_EQ(eviction.victim(without_the_unused), 0);  // the present pass does not count: 3 comes after 2
+  EXPECT_EQ(eviction.victim(all), 1);                 // never again
+  eviction.enter(1);
+  eviction.enter(0);
+  EXPECT_EQ(eviction.victim(std::span(without_the_unused).subspan(1)), 2);  // pass 4 beats never
 }
 
 }  // namespace
