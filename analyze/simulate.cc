@@ -59,23 +59,28 @@ class Machine {
   /// them were done.
   double advance(double left, bool computing, std::vector<std::int32_t>& arrived) {
     start_reads();
-    int on_disk = 0, on_cores = 0;
+    const Read* on_disk = nullptr;
+    int on_cores = 0;
     for (const Read& read : reads_) {
-      on_disk += read.stage == 1 ? 1 : 0;
+      if (read.stage == 1 && !on_disk) on_disk = &read;
       on_cores += read.stage == 2 ? 1 : 0;
     }
     const double wanted = on_cores + (computing ? machine_.cores : 0);
     const double core_share = wanted > machine_.cores ? machine_.cores / wanted : 1;
-    const auto rate = [&](int stage) {
-      return stage == 0 ? 1.0 : stage == 1 ? machine_.disk_bytes_per_s / on_disk : core_share;
+    const auto rate = [&](const Read& read) {
+      if (read.stage == 0) return 1.0;
+      if (read.stage == 2) return core_share;
+      return &read == on_disk ? machine_.disk_bytes_per_s : 0.0;
     };
     double step = computing ? left / core_share : kNever;
-    for (const Read& read : reads_) step = std::min(step, read.left / rate(read.stage));
+    for (const Read& read : reads_) {
+      if (rate(read) > 0) step = std::min(step, read.left / rate(read));
+    }
     now_ += step;
-    for (Read& read : reads_) read.left -= step * rate(read.stage);
+    for (Read& read : reads_) read.left -= step * rate(read);
     for (Read& read : reads_) {
-      const double least = read.stage == 1 ? 1e-3 : 1e-12;  // a byte's thousandth, a picosecond
-      while (read.stage < 3 && read.left <= least) next_stage(read, arrived);
+      const auto is_done = [&] { return read.left <= (read.stage == 1 ? 1e-3 : 1e-12); };  // of a byte, of a second
+      while (read.stage < 3 && is_done()) next_stage(read, arrived);
     }
     std::erase_if(reads_, [](const Read& read) { return read.stage == 3; });
     return step * core_share;

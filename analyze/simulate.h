@@ -2,9 +2,9 @@
 // discrete-event model of decoding a trace token by token (moe/expert_cache.h without prefetching).
 //
 // A layer first spends its share of dense_s, computing with all cores. Experts in slots compute at once; those that are
-// missing are read in order of their ids while slots are free, `reads` matrices at a time. A read waits latency_s,
-// shares the disk's bytes per second with the others, then takes a core for its part of arrive_s, in which it shares
-// the cores with what computes. What has arrived computes when the cores are done with what came before.
+// missing are read in order of their ids while slots are free, `reads` matrices at a time. A read waits latency_s, then
+// for the disk, which serves one after the other, then takes a core for its part of arrive_s, in which it shares the
+// cores with what computes. What has arrived computes when the cores are done with what came before.
 #pragma once
 
 #include <cstdint>
