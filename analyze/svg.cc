@@ -55,7 +55,7 @@ std::string shade(double value) {
 void frame(Svg& svg, const Box& plot, std::string_view title, std::string_view x_label, std::string_view y_label) {
   svg.text(plot.x, plot.y - 10, title, 13);
   svg.text(plot.x + plot.width / 2, plot.y + plot.height + 34, x_label, 11, "middle");
-  svg.text(plot.x - 44, plot.y - 8, y_label, 11);
+  svg.text(plot.x - 6, plot.y - 10, y_label, 11, "end");
 }
 
 Box inner(const Box& box) {

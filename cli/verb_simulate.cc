@@ -201,6 +201,11 @@ void draw_sweep(const SimulateVerb& options, const std::vector<Point>& points, c
     chart.series.push_back(std::move(series));
   }
   add_measured(options.measured, policies, chart);
+  for (const Series& series : chart.series) {
+    for (const auto* list : {&series.points, &series.marks}) {
+      for (const auto& point : *list) chart.y_high = std::max(chart.y_high, 1.05 * point.second);
+    }
+  }
   Svg svg(760, 480);
   svg.text(16, 22, trace.source + ", disk " + options.disk, 13);
   svg.draw(chart, {0, 36, 750, 440});
