@@ -255,6 +255,7 @@ int run(const Options& options) {
 
 int main(int argc, char** argv) {
   junto::keep_freed_memory();
+  junto::use_threads();
   junto::Options options;
   junto::Command command{.name = "grouped_experts", .about = "", .arguments = {}, .examples = "", .execute = nullptr};
   command.arguments = {

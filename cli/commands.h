@@ -18,6 +18,7 @@ Command convert_command();
 Command carve_command();
 Command quantize_command();
 Command synth_command();
+Command train_command();
 Command bench_command();
 Command trace_command();
 Command simulate_command();

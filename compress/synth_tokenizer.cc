@@ -113,4 +113,15 @@ GgufTokenizerData synthetic_tokenizer(std::int64_t vocab_size) {
   return data;
 }
 
+GgufTokenizerData byte_tokenizer() {
+  GgufTokenizerData data = std::move(Builder(256).data);
+  data.model = "gpt2";
+  data.pre = "gpt-2";
+  data.tokens.emplace_back("<|endoftext|>");
+  data.types.push_back(kControl);
+  data.bos_id = data.eos_id = data.pad_id = 256;
+  data.add_bos = true;
+  return data;
+}
+
 }  // namespace junto

@@ -1,4 +1,4 @@
-// A tokenizer out of nothing, for models with random weights.
+// Tokenizers out of nothing: for models with random weights, and for those that read bytes.
 #pragma once
 
 #include <cstdint>
@@ -11,5 +11,8 @@ namespace junto {
 /// <|endoftext|>, <|im_start|> and <|im_end|>. Every token but these three is reached by merges, so that any text
 /// becomes ids and any ids become text.
 GgufTokenizerData synthetic_tokenizer(std::int64_t vocab_size);
+
+/// Bytes as tokens: ids 0..255 are the bytes, 256 is <|endoftext|>, which begins and ends texts.
+GgufTokenizerData byte_tokenizer();
 
 }  // namespace junto

@@ -58,6 +58,17 @@ void load_vocabulary(const GgufTokenizerData& data, TokenizerParts& parts) {
 }
 
 // "left right"; the space that ends `left` is never its first character.
+/// Whether some token of text is longer than a character: a model that reads bytes has none.
+bool needs_merges(const GgufTokenizerData& data) {
+  constexpr std::int32_t kNormalType = 1;
+  for (std::size_t id = 0; id < data.tokens.size(); ++id) {
+    if (id < data.types.size() && data.types[id] != kNormalType) continue;
+    const auto begins = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; };
+    if (std::count_if(data.tokens[id].begin(), data.tokens[id].end(), begins) > 1) return true;
+  }
+  return false;
+}
+
 std::vector<std::pair<std::string, std::string>> split_merges(const GgufTokenizerData& data, std::string_view where) {
   std::vector<std::pair<std::string, std::string>> merges;
   merges.reserve(data.merges.size());
@@ -95,7 +106,7 @@ void load_gpt2(const GgufTokenizerData& data, TokenizerParts& parts) {
     fail(parts.where, "tokenizer.ggml.pre is \"" + printable(data.pre) + "\", expected a pre-tokenizer that Junto has" +
                           (near.empty() ? "" : " (did you mean \"" + std::string(near) + "\"?)"));
   }
-  if (data.merges.empty()) fail(parts.where, "tokenizer.ggml.merges is missing");
+  if (data.merges.empty() && needs_merges(data)) fail(parts.where, "tokenizer.ggml.merges is missing");
   for (const std::string_view pattern : pre->patterns) {
     parts.pre_tokenizer.emplace_back(Split{Regex(pattern, parts.where)});
   }

@@ -1,6 +1,12 @@
 #include "train/nn/blas.h"
 
+#include <ATen/Parallel.h>
 #include <malloc.h>
+#include <omp.h>
+
+#include <cstdlib>
+
+#include "base/thread_pool.h"
 
 extern "C" {
 void sgemm_(const char* ta, const char* tb, const int* m, const int* n, const int* k, const float* alpha,
@@ -68,6 +74,13 @@ std::string describe_blas() {
     default:
       return name + " for " + openblas_get_corename() + ", one thread";
   }
+}
+
+int use_threads(int count) {
+  if (count <= 0) count = std::getenv("OMP_NUM_THREADS") != nullptr ? omp_get_max_threads() : available_cores();
+  at::set_num_threads(count);
+  omp_set_num_threads(count);
+  return count;
 }
 
 void keep_freed_memory() {

@@ -26,6 +26,10 @@ BlasThreads blas_threads();
 /// "OpenBLAS 0.3.21 ... Zen, OpenMP threads": for logs. Ends with a warning where blas_threads() is kOwn.
 std::string describe_blas();
 
+/// Threads of LibTorch, OpenMP and the BLAS from now on. 0: OMP_NUM_THREADS where it is set, else the cores that the
+/// process may use: LibTorch 1.13 by itself takes half of them, and tells OpenMP so. Returns their number.
+int use_threads(int count = 0);
+
 /// Lets the allocator keep what is freed: tensors of a step are as large as those of the step before, and fresh pages
 /// cost 5 to 9 % of it. To be called first in main(); costs resident memory.
 void keep_freed_memory();

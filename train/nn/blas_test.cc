@@ -1,7 +1,11 @@
 #include "train/nn/blas.h"
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
+#include <omp.h>
 
+#include <cstdlib>
 #include <vector>
 
 namespace junto {
@@ -11,6 +15,17 @@ namespace {
 TEST(Blas, HasOpenMpThreadsOnDebian) {
   SCOPED_TRACE(describe_blas());
   EXPECT_TRUE(blas_threads() == BlasThreads::kOpenMp || blas_threads() == BlasThreads::kUnknown);
+}
+
+// LibTorch sets the number when it first computes, and to half of the cores.
+TEST(Blas, ThreadsStayAsManyAsWereAskedFor) {
+  const int before = use_threads();
+  EXPECT_EQ(use_threads(3), 3);
+  EXPECT_EQ(at::mm(at::ones({300, 300}), at::ones({300, 300})).sum().item<float>(), 300.0f * 300 * 300);
+  EXPECT_EQ(omp_get_max_threads(), 3);
+  EXPECT_EQ(at::get_num_threads(), 3);
+  EXPECT_EQ(use_threads(), std::getenv("OMP_NUM_THREADS") != nullptr ? 3 : before);
+  use_threads(before);
 }
 
 TEST(Blas, GemmIsRowMajorWithEachTransposition) {

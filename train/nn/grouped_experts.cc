@@ -303,10 +303,12 @@ std::shared_ptr<const GroupedSlots> group_slots(const RoutePlan& plan, int exper
   return slots;
 }
 
-ExpertGradients::ExpertGradients(at::Tensor& gate_up, at::Tensor& down)
-    : gate_up_(at::empty_like(gate_up).detach()), down_(at::empty_like(down).detach()) {
-  gate_up.mutable_grad() = gate_up_;
-  down.mutable_grad() = down_;
+ExpertGradients::ExpertGradients(at::Tensor& gate_up, at::Tensor& down) {
+  for (at::Tensor* weights : {&gate_up, &down}) {
+    if (!weights->grad().defined()) weights->mutable_grad() = at::empty_like(*weights).detach();
+  }
+  gate_up_ = gate_up.grad();
+  down_ = down.grad();
 }
 
 at::Tensor grouped_experts(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& gate_up,

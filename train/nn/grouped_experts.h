@@ -31,7 +31,7 @@ std::shared_ptr<const GroupedSlots> group_slots(const RoutePlan& plan, int exper
 /// clear() instead of zeroing; the first backward after it overwrites, later ones (micro-batches) add.
 class ExpertGradients {
  public:
-  /// The gradients of `gate_up` and `down` as they are from now on (parameters' grad() is set to them).
+  /// Writes to the grad() of both, which is made where there is none.
   ExpertGradients(at::Tensor& gate_up, at::Tensor& down);
   void clear() { empty_ = true; }
   /// False after clear(), until a backward has written: until then their content means nothing.

@@ -1,0 +1,119 @@
+#include "train/loop/recipe.h"
+
+#include "base/error.h"
+#include "moe/json_fields.h"
+
+namespace junto {
+namespace {
+
+constexpr std::int64_t kMost = std::int64_t{1} << 40;
+
+BatchOptions parse_batch(const Json& json, std::string_view where) {
+  JsonFields fields(json, where, "batch");
+  BatchOptions options;
+  options.sequences = fields.integer("sequences", 1, 1 << 20).value_or(options.sequences);
+  options.length = fields.integer("length", 1, 1 << 20).value_or(options.length);
+  options.micro_batches = fields.integer("micro_batches", 1, 1 << 20).value_or(options.micro_batches);
+  fields.finish();
+  if (options.sequences % options.micro_batches != 0) {
+    fields.fail_at("micro_batches", std::to_string(options.micro_batches) + ", expected a divisor of " +
+                                        std::to_string(options.sequences) + " (sequences)");
+  }
+  return options;
+}
+
+LossOptions parse_losses(const Json& json, const RouterSpec& router, std::string_view where) {
+  JsonFields fields(json, where, "losses");
+  LossOptions options;
+  options.balance =
+      fields.number("balance", 0.0f, 1e6f).value_or(router.score == Score::kLogit ? 0.0f : options.balance);
+  options.z = fields.number("z", 0.0f, 1e6f).value_or(options.z);
+  options.entropy = fields.number("entropy", -1e6f, 1e6f).value_or(options.entropy);
+  options.bias_rate = fields.number("bias_rate", 0.0f, 1e6f).value_or(options.bias_rate);
+  fields.finish();
+  if (options.entropy != 0.0f && router.score != Score::kSoftmax) {
+    fields.fail_at("entropy", "set, expected 0 where scores are no softmax");
+  }
+  if (options.balance != 0.0f && router.score == Score::kLogit) {
+    fields.fail_at("balance", "set, expected 0 where scores are logits");
+  }
+  if (options.bias_rate > 0.0f && !router.selection_bias) {
+    fields.fail_at("bias_rate", "set, expected 0 or a router with selection_bias");
+  }
+  return options;
+}
+
+RunOptions parse_run(const Json& json, std::string_view where) {
+  JsonFields fields(json, where, "run");
+  RunOptions options;
+  const Json* folder = fields.any("folder");
+  if (folder == nullptr || !folder->is_string() || folder->get<std::string>().empty()) {
+    fields.fail_at("folder", (folder == nullptr ? "missing" : quoted(*folder)) + ", expected where the run writes");
+  }
+  options.folder = folder->get<std::string>();
+  options.log_every = fields.integer("log_every", 1, kMost).value_or(options.log_every);
+  options.evaluate_every = fields.integer("evaluate_every", 0, kMost).value_or(options.evaluate_every);
+  options.evaluate_spans = fields.integer("evaluate_spans", 1, kMost).value_or(options.evaluate_spans);
+  options.checkpoint_every = fields.integer("checkpoint_every", 1, kMost).value_or(options.checkpoint_every);
+  options.keep_checkpoints = fields.integer("keep_checkpoints", 1, kMost).value_or(options.keep_checkpoints);
+  fields.finish();
+  return options;
+}
+
+}  // namespace
+
+Recipe parse_recipe(const Json& json, std::string_view where) {
+  JsonFields fields(json, where, "recipe");
+  Recipe recipe;
+  recipe.json = json;
+  const Json* version = fields.any("version");
+  if (version == nullptr || *version != 1) {
+    fields.fail_at("version", (version == nullptr ? "missing" : quoted(*version)) + ", this build reads version 1");
+  }
+  const Json* name = fields.any("name");
+  if (name != nullptr && !name->is_string()) fields.fail_at("name", quoted(*name) + ", expected a text");
+  recipe.name = name == nullptr ? "unnamed" : name->get<std::string>();
+  recipe.seed = static_cast<std::uint64_t>(fields.integer("seed", 0, kMost).value_or(0));
+  const Json nothing = Json::object();
+  const auto part = [&](std::string_view key, bool required) -> const Json& {
+    const Json* found = fields.any(key);
+    if (found == nullptr && required) fields.fail_at(key, "missing");
+    return found == nullptr ? nothing : *found;
+  };
+  recipe.model = parse_language_model_shape(part("model", true), where);
+  recipe.data = parse_byte_text(part("data", true), where);
+  recipe.batch = parse_batch(part("batch", false), where);
+  recipe.losses = parse_losses(part("losses", false), recipe.model.router, where);
+  recipe.optimizer = parse_adamw(part("optimizer", false), where);
+  recipe.schedule = parse_schedule(part("schedule", false), where);
+  recipe.run = parse_run(part("run", true), where);
+  fields.finish();
+  if (recipe.model.vocabulary != kByteVocabulary) {
+    fields.fail_at("model.vocabulary",
+                   std::to_string(recipe.model.vocabulary) + ", expected 257: text is read as bytes");
+  }
+  if (recipe.batch.length > recipe.model.context) {
+    fields.fail_at("batch.length", std::to_string(recipe.batch.length) + ", expected 1.." +
+                                       std::to_string(recipe.model.context) + " (model.context)");
+  }
+  return recipe;
+}
+
+void set_field(Json& recipe, std::string_view assignment) {
+  const std::size_t equals = assignment.find('=');
+  const std::string where = "--set " + std::string(assignment);
+  if (equals == std::string_view::npos || equals == 0) fail(where, "expected FIELD.FIELD=VALUE");
+  const std::string_view text = assignment.substr(equals + 1);
+  Json* place = &recipe;
+  for (std::string_view path = assignment.substr(0, equals);;) {
+    const std::size_t dot = path.find('.');
+    if (!place->is_object() && !place->is_null()) fail(where, "what holds " + printable(path) + " is no object");
+    place = &(*place)[std::string(path.substr(0, dot))];
+    if (dot == std::string_view::npos) break;
+    path.remove_prefix(dot + 1);
+  }
+  Json value = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  *place = value.is_discarded() ? Json(text) : std::move(value);
+}
+
+}  // namespace junto

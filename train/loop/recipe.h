@@ -1,0 +1,67 @@
+// A recipe: all that a training run is, as JSON. Every field but those marked has a default.
+//
+//   {"version": 1, "name": "tiny", "seed": 1,
+//    "model": {...},                             nn/language_model.h       (required)
+//    "data": {"files": [...], ...},              data/byte_text.h          (required)
+//    "batch": {"sequences": 8, "length": 128, "micro_batches": 1},
+//    "losses": {"balance": 0.01, "z": 0.001, "entropy": 0.0, "bias_rate": 0.0},
+//    "optimizer": {"learning_rate": 0.001, ...}, loop/adamw.h
+//    "schedule": {"kind": "cosine", ...},        loop/schedule.h
+//    "run": {"folder": "runs/tiny", ...}}                                  (folder required)
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/json.h"
+#include "train/data/byte_text.h"
+#include "train/loop/adamw.h"
+#include "train/loop/schedule.h"
+#include "train/nn/language_model.h"
+
+namespace junto {
+
+struct BatchOptions {
+  std::int64_t sequences = 8;
+  std::int64_t length = 128;
+  std::int64_t micro_batches = 1;  // a divisor of sequences: gradients of that many parts are added up
+};
+
+/// Factors of the losses of routing beside cross entropy; 0: none. Each is the mean over routed layers.
+struct LossOptions {
+  float balance = 0.01f;
+  float z = 0.0f;
+  float entropy = 0.0f;    // Shannon's of the scores, positive: routers become more certain; softmax scores only
+  float bias_rate = 0.0f;  // of loss-free balancing, for routers with a selection bias
+};
+
+struct RunOptions {
+  std::string folder;
+  std::int64_t log_every = 10;
+  std::int64_t evaluate_every = 100;    // and after the last step; 0: never
+  std::int64_t evaluate_spans = 64;     // of batch.length tokens, the same ones each time
+  std::int64_t checkpoint_every = 100;  // and after the last step
+  std::int64_t keep_checkpoints = 2;
+};
+
+struct Recipe {
+  std::string name;
+  std::uint64_t seed = 0;
+  LanguageModelShape model;
+  ByteTextOptions data;
+  BatchOptions batch;
+  LossOptions losses;
+  AdamWOptions optimizer;
+  Schedule schedule;
+  RunOptions run;
+  Json json;  // as it was read, with what was set
+};
+
+/// Throws Error naming `where`, the field, what is there and what is allowed.
+Recipe parse_recipe(const Json& json, std::string_view where);
+
+/// "a.b=c": the value at a.b becomes c, read as JSON or, where it is none, as text. Objects on the way are made.
+void set_field(Json& recipe, std::string_view assignment);
+
+}  // namespace junto

@@ -1,0 +1,26 @@
+// A run from recipe to checkpoint: logs, evaluations, checkpoints, export.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "train/loop/recipe.h"
+
+namespace junto {
+
+struct RunRequest {
+  std::string recipe;            // a JSON file
+  std::vector<std::string> set;  // "a.b=c", in order
+  bool resume = false;           // go on from the last checkpoint in run.folder, or begin where there is none
+  bool check = false;            // say what the run would be, and do nothing
+};
+
+/// The folder gets
+///   recipe.json                      as it is run
+///   log.jsonl                        a line for each logged step and each evaluation
+///   checkpoint-<step>.safetensors    the last run.keep_checkpoints
+///   model.gguf                       at the end
+/// Ctrl-C ends after the step, with a checkpoint. Returns the exit status: 0, or 130 after Ctrl-C. Throws Error.
+int run_training(const RunRequest& request);
+
+}  // namespace junto

@@ -1,0 +1,20 @@
+// junto-train: what `junto train` starts, a program of its own so that junto does not load LibTorch.
+#include <string>
+#include <vector>
+
+#include "cli/command_line.h"
+#include "cli/train_command.h"
+#include "train/loop/run.h"
+#include "train/nn/blas.h"
+
+int main(int argc, char** argv) {
+  junto::keep_freed_memory();
+  junto::use_threads();
+  std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+  arguments.insert(arguments.begin(), "train");
+  const junto::Command command = junto::train_command([](const junto::TrainArguments& given) {
+    return junto::run_training(
+        {.recipe = given.recipe, .set = given.set, .resume = given.resume, .check = given.check});
+  });
+  return junto::run_command_line(std::vector<junto::Command>{command}, arguments);
+}

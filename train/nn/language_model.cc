@@ -1,0 +1,209 @@
+#include "train/nn/language_model.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "moe/json_fields.h"
+
+namespace junto {
+namespace {
+
+constexpr std::int64_t kLargest = 1 << 20;
+
+at::Tensor norm_rows(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  return x * at::rsqrt(x.square().mean(-1, /*keepdim=*/true) + eps) * weight;
+}
+
+at::Tensor project(const at::Tensor& x, const at::Tensor& weight) {
+  return at::mm(x, weight.t());
+}
+
+at::Tensor swiglu(const at::Tensor& x, const at::Tensor& gate_up, const at::Tensor& down) {
+  const std::int64_t width = down.size(1);
+  const at::Tensor projected = project(x, gate_up);
+  return project(at::silu(projected.narrow(1, 0, width)) * projected.narrow(1, width, width), down);
+}
+
+/// Rotates halves of the head: x [B, heads, S, head_dim]; cosine and sine [S, head_dim / 2].
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
+  const std::int64_t half = x.size(3) / 2;
+  const at::Tensor first = x.narrow(3, 0, half), second = x.narrow(3, half, half);
+  return at::cat({first * cosine - second * sine, second * cosine + first * sine}, 3);
+}
+
+void read(JsonFields& fields, std::string_view key, std::int64_t min, std::int64_t& value) {
+  value = fields.integer(key, min, kLargest).value_or(value);
+}
+
+}  // namespace
+
+LanguageModelShape parse_language_model_shape(const Json& json, std::string_view where) {
+  JsonFields fields(json, where, "model");
+  LanguageModelShape shape;
+  read(fields, "vocabulary", 2, shape.vocabulary);
+  read(fields, "hidden", 1, shape.hidden);
+  read(fields, "layers", 1, shape.layers);
+  read(fields, "heads", 1, shape.heads);
+  shape.kv_heads = shape.heads;
+  read(fields, "kv_heads", 1, shape.kv_heads);
+  shape.head_dim = shape.hidden / shape.heads;
+  read(fields, "head_dim", 2, shape.head_dim);
+  read(fields, "context", 2, shape.context);
+  shape.rope_theta = fields.number("rope_theta", 1.0f, 1e12f).value_or(shape.rope_theta);
+  shape.norm_eps = fields.number("norm_eps", 0.0f, 1.0f).value_or(shape.norm_eps);
+  shape.qk_norm = fields.boolean("qk_norm").value_or(shape.qk_norm);
+  shape.tied_embeddings = fields.boolean("tied_embeddings").value_or(shape.tied_embeddings);
+  read(fields, "dense_layers", 0, shape.dense_layers);
+  read(fields, "dense_width", 0, shape.dense_width);
+  read(fields, "expert_width", 0, shape.expert_width);
+  read(fields, "shared_width", 0, shape.shared_width);
+  const Json* router = fields.any("router");
+  fields.finish();
+  const auto number = [](std::int64_t value) { return std::to_string(value); };
+  if (shape.heads % shape.kv_heads != 0) {
+    fields.fail_at("kv_heads", number(shape.kv_heads) + ", expected a divisor of " + number(shape.heads) + " (heads)");
+  }
+  if (shape.head_dim % 2 != 0) fields.fail_at("head_dim", number(shape.head_dim) + ", expected an even number");
+  if (shape.dense_layers > shape.layers) {
+    fields.fail_at("dense_layers", number(shape.dense_layers) + ", expected 0.." + number(shape.layers) + " (layers)");
+  }
+  if (shape.dense_layers > 0 && shape.dense_width == 0)
+    fields.fail_at("dense_width", "0, expected the width of dense layers");
+  if (shape.dense_layers == shape.layers) return shape;
+  if (shape.expert_width == 0) fields.fail_at("expert_width", "0, expected the width of an expert");
+  if (router == nullptr)
+    fields.fail_at("router", "missing, expected how " + number(shape.layers - shape.dense_layers) + " layers route");
+  shape.router = parse_router_spec(*router, where);
+  if (shape.router.logits != LogitsKind::kLinear)
+    fields.fail_at("router", "of other than linear logits, which cannot be trained yet");
+  if (shape.router.weight_on != WeightOn::kOutput)
+    fields.fail_at("router", "with weights on inputs, which cannot be trained yet");
+  return shape;
+}
+
+LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed) : shape_(std::move(shape)) {
+  const LanguageModelShape& s = shape_;
+  blocks_.resize(s.layers);
+  std::vector<Parameters::Request> requests;
+  const auto matrix = [&](std::string name, std::vector<std::int64_t> sizes, at::Tensor& out, double deviation) {
+    requests.push_back(
+        {.name = std::move(name), .shape = std::move(sizes), .out = &out, .deviation = deviation, .decays = true});
+  };
+  const auto norm = [&](std::string name, std::int64_t size, at::Tensor& out) {
+    requests.push_back({.name = std::move(name), .shape = {size}, .out = &out, .mean = 1.0});
+  };
+  // GPT-2's initialisation: what ends in the residual stream is smaller the more layers add to it.
+  constexpr double kDeviation = 0.02;
+  const double residual = kDeviation / std::sqrt(2.0 * static_cast<double>(s.layers));
+  matrix("token_embd.weight", {s.vocabulary, s.hidden}, embedding_, kDeviation);
+  for (std::int64_t layer = 0; layer < s.layers; ++layer) {
+    Block& b = blocks_[layer];
+    const std::string prefix = "blk." + std::to_string(layer) + ".";
+    const std::int64_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
+    norm(prefix + "attn_norm.weight", s.hidden, b.attn_norm);
+    matrix(prefix + "attn_q.weight", {q, s.hidden}, b.q, kDeviation);
+    matrix(prefix + "attn_k.weight", {kv, s.hidden}, b.k, kDeviation);
+    matrix(prefix + "attn_v.weight", {kv, s.hidden}, b.v, kDeviation);
+    matrix(prefix + "attn_output.weight", {s.hidden, q}, b.output, residual);
+    if (s.qk_norm) {
+      norm(prefix + "attn_q_norm.weight", s.head_dim, b.q_norm);
+      norm(prefix + "attn_k_norm.weight", s.head_dim, b.k_norm);
+    }
+    norm(prefix + "ffn_norm.weight", s.hidden, b.ffn_norm);
+    const std::int64_t width = s.routed(layer) ? s.shared_width : s.dense_width;
+    if (width > 0) {
+      matrix(prefix + "ffn_gate_up.weight", {2 * width, s.hidden}, b.gate_up, kDeviation);
+      matrix(prefix + "ffn_down.weight", {s.hidden, width}, b.down, residual);
+    }
+    if (!s.routed(layer)) continue;
+    const std::int64_t experts = s.router.experts;
+    matrix(prefix + "ffn_gate_inp.weight", {experts, s.hidden}, b.router, kDeviation);
+    matrix(prefix + "ffn_gate_up_exps.weight", {experts, 2 * s.expert_width, s.hidden}, b.expert_gate_up, kDeviation);
+    matrix(prefix + "ffn_down_exps.weight", {experts, s.hidden, s.expert_width}, b.expert_down, residual);
+    if (s.router.selection_bias) b.selection_bias = at::zeros({experts}, at::kFloat);
+  }
+  norm("output_norm.weight", s.hidden, output_norm_);
+  if (!s.tied_embeddings) matrix("output.weight", {s.vocabulary, s.hidden}, head_, kDeviation);
+  parameters_ = Parameters(requests, seed);
+  for (std::int64_t layer = s.dense_layers; layer < s.layers; ++layer) {
+    blocks_[layer].gradients = parameters_.write_in_place(blocks_[layer].expert_gate_up, blocks_[layer].expert_down);
+  }
+  if (s.dense_layers < s.layers) router_ = compile_router(s.router, LayerPolicy());
+
+  const std::int64_t half = s.head_dim / 2;
+  cosine_ = at::empty({s.context, half}, at::kFloat);
+  sine_ = at::empty({s.context, half}, at::kFloat);
+  for (std::int64_t position = 0; position < s.context; ++position) {
+    for (std::int64_t i = 0; i < half; ++i) {
+      const double frequency =
+          std::pow(static_cast<double>(s.rope_theta), -2.0 * static_cast<double>(i) / static_cast<double>(s.head_dim));
+      cosine_.data_ptr<float>()[position * half + i] =
+          static_cast<float>(std::cos(static_cast<double>(position) * frequency));
+      sine_.data_ptr<float>()[position * half + i] =
+          static_cast<float>(std::sin(static_cast<double>(position) * frequency));
+    }
+  }
+}
+
+at::Tensor LanguageModel::attention(const Block& block, const at::Tensor& x, std::int64_t sequences,
+                                    std::int64_t length) const {
+  const LanguageModelShape& s = shape_;
+  const auto heads_of = [&](const at::Tensor& weight, std::int64_t heads) {
+    return project(x, weight).view({sequences, length, heads, s.head_dim});
+  };
+  at::Tensor q = heads_of(block.q, s.heads), k = heads_of(block.k, s.kv_heads), v = heads_of(block.v, s.kv_heads);
+  if (s.qk_norm) {
+    q = norm_rows(q, block.q_norm, s.norm_eps);
+    k = norm_rows(k, block.k_norm, s.norm_eps);
+  }
+  const at::Tensor cosine = cosine_.narrow(0, 0, length), sine = sine_.narrow(0, 0, length);
+  q = rotate(q.transpose(1, 2), cosine, sine);
+  k = rotate(k.transpose(1, 2), cosine, sine);
+  v = v.transpose(1, 2);
+  if (s.kv_heads < s.heads) {  // head h reads keys and values of head h / (heads / kv_heads)
+    const std::int64_t shared = s.heads / s.kv_heads;
+    const auto repeat = [&](const at::Tensor& t) {
+      return t.unsqueeze(2)
+          .expand({sequences, s.kv_heads, shared, length, s.head_dim})
+          .reshape({sequences, s.heads, length, s.head_dim});
+    };
+    k = repeat(k);
+    v = repeat(v);
+  }
+  const double scale = 1.0 / std::sqrt(static_cast<double>(s.head_dim));
+  const at::Tensor later = at::ones({length, length}, at::kBool).triu(1);
+  at::Tensor scores = at::matmul(q * scale, k.transpose(2, 3));
+  scores = scores.masked_fill(later, -std::numeric_limits<double>::infinity());
+  const at::Tensor mixed = at::matmul(at::softmax(scores, 3), v);
+  return project(mixed.transpose(1, 2).reshape({sequences * length, s.heads * s.head_dim}), block.output);
+}
+
+at::Tensor LanguageModel::feed_forward(const Block& block, const at::Tensor& x,
+                                       std::vector<RoutedUnits>& routed) const {
+  at::Tensor out;
+  if (block.gate_up.defined()) out = swiglu(x, block.gate_up, block.down);
+  if (!block.router.defined()) return out;
+  RoutedUnits units = route_under_autograd(router_, project(x, block.router), block.selection_bias);
+  const at::Tensor mixed = grouped_experts(x, units.weights, block.expert_gate_up, block.expert_down,
+                                           group_slots(units.plan, shape_.router.experts), block.gradients);
+  routed.push_back(std::move(units));
+  return out.defined() ? out + mixed : mixed;
+}
+
+LanguageModel::Output LanguageModel::forward(const at::Tensor& tokens) const {
+  const std::int64_t sequences = tokens.size(0), length = tokens.size(1);
+  TORCH_CHECK(length <= shape_.context, "LanguageModel: ", length, " tokens, expected 1..", shape_.context);
+  Output output;
+  at::Tensor x = at::embedding(embedding_, tokens.reshape({-1}));
+  for (const Block& block : blocks_) {
+    x = x + attention(block, norm_rows(x, block.attn_norm, shape_.norm_eps), sequences, length);
+    x = x + feed_forward(block, norm_rows(x, block.ffn_norm, shape_.norm_eps), output.routed);
+  }
+  output.logits = project(norm_rows(x, output_norm_, shape_.norm_eps), head());
+  return output;
+}
+
+}  // namespace junto
