@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -14,6 +15,7 @@ namespace {
 
 // A waiter spins this often before it sleeps: about 50 us, longer than the gaps between the regions of one layer.
 constexpr int kSpins = 4000;
+constexpr std::int64_t kMostBlocks = std::int64_t{1} << 31;
 
 void relax() {
 #if defined(__x86_64__)
@@ -63,6 +65,7 @@ int available_cores() {
 
 ThreadPool::ThreadPool(int threads) : ticket_(kClosed) {
   const int count = std::min(threads > 0 ? threads : available_cores(), static_cast<int>(kEntered));
+  ranges_ = std::make_unique<Range[]>(static_cast<std::size_t>(count));
   for (int worker = 1; worker < count; ++worker) workers_.emplace_back([this, worker] { work(worker); });
 }
 
@@ -81,8 +84,13 @@ void ThreadPool::run(std::int64_t blocks, Call call, void* context) {
   }
   call_ = call;
   context_ = context;
-  blocks_ = blocks;
-  next_block_.store(0, std::memory_order_relaxed);
+  if (blocks > kMostBlocks) throw std::length_error("more blocks of work than a thread pool takes");
+  for (int worker = 0; worker < threads(); ++worker) {
+    Range& range = ranges_[static_cast<std::size_t>(worker)];
+    range.begin = blocks * worker / threads();
+    const std::int64_t own = blocks * (worker + 1) / threads() - range.begin;
+    range.left.store(static_cast<std::uint64_t>(own) << 32, std::memory_order_relaxed);
+  }
   left_.store(0, std::memory_order_relaxed);
   ticket_.store(next_generation(ticket_.load(std::memory_order_relaxed)), std::memory_order_release);
   ticket_.notify_all();
@@ -95,13 +103,25 @@ void ThreadPool::run(std::int64_t blocks, Call call, void* context) {
   }
 }
 
+// The first block that is left of the worker's own range, or the last one of another's.
+bool ThreadPool::claim(int worker, std::int64_t& block) {
+  constexpr std::uint64_t kFirst = 0xffffffff, kOneFromBack = std::uint64_t{1} << 32;
+  for (int i = 0; i < threads(); ++i) {
+    Range& range = ranges_[static_cast<std::size_t>((worker + i) % threads())];
+    std::uint64_t left = range.left.load(std::memory_order_relaxed);
+    while ((left & kFirst) < left >> 32) {
+      const std::uint64_t then = i == 0 ? left + 1 : left - kOneFromBack;
+      if (!range.left.compare_exchange_weak(left, then, std::memory_order_relaxed)) continue;
+      block = range.begin + static_cast<std::int64_t>(i == 0 ? left & kFirst : (left >> 32) - 1);
+      return true;
+    }
+  }
+  return false;
+}
+
 void ThreadPool::claim_blocks(int worker) {
   try {
-    for (;;) {
-      const std::int64_t block = next_block_.fetch_add(1, std::memory_order_relaxed);
-      if (block >= blocks_) return;
-      call_(context_, block, worker);
-    }
+    for (std::int64_t block = 0; claim(worker, block);) call_(context_, block, worker);
   } catch (...) {
     if (!has_error_.test_and_set(std::memory_order_acq_rel)) error_ = std::current_exception();
   }

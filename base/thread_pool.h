@@ -1,5 +1,6 @@
-// Worker threads for the forward pass: work is cut into fixed blocks that threads claim from one counter, so the share
-// of each thread varies and the result does not.
+// Worker threads for the forward pass: work is cut into fixed blocks. Each thread has a range of them, which it claims
+// from the front, so that its stream of memory runs on; who has finished takes from the back of others' ranges. The
+// share of each thread varies and the result does not.
 #pragma once
 
 #include <atomic>
@@ -40,14 +41,19 @@ class ThreadPool {
   void work(int worker);
   bool enter(std::uint32_t& seen);
   void claim_blocks(int worker);
+  bool claim(int worker, std::int64_t& block);
 
   std::vector<std::thread> workers_;
   Call call_ = nullptr;
   void* context_ = nullptr;
-  std::int64_t blocks_ = 0;
   std::exception_ptr error_;
   std::atomic_flag has_error_;
-  alignas(64) std::atomic<std::int64_t> next_block_{0};
+  /// Blocks of a worker that nobody has claimed, relative to where its range begins: first | end << 32.
+  struct alignas(64) Range {
+    std::int64_t begin = 0;
+    std::atomic<std::uint64_t> left{0};
+  };
+  std::unique_ptr<Range[]> ranges_;                 // [threads]
   alignas(64) std::atomic<std::uint32_t> ticket_;   // see thread_pool.cc
   alignas(64) std::atomic<std::uint32_t> left_{0};  // workers that have finished with the open region
   std::atomic<bool> stop_{false};

@@ -194,7 +194,12 @@ std::string short_name(const ModelReport& report) {
     if (share.values > values) most = name, values = share.values;
   }
   for (char& c : most) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return report.architecture + " " + format_parameters(report.parameters) + " " + most;
+  int experts = 0;
+  for (const LayersReport& layers : report.layers) {
+    for (const ExpertsReport& one : layers.experts) experts = std::max(experts, one.count);
+  }
+  const std::string mixture = experts > 0 ? " (" + std::to_string(experts) + " experts)" : "";
+  return report.architecture + " " + format_parameters(report.parameters) + mixture + " " + most;
 }
 
 }  // namespace junto

@@ -54,7 +54,8 @@ ModelReport report_model(const Checkpoint& checkpoint, const Model& model);
 
 Json to_json(const ModelReport& report);
 
-/// "llama 135M Q4_1": architecture, parameters, the type that most values have.
+/// "llama 135M Q4_1", "olmoe 6.92B (64 experts) Q4_0": architecture, parameters, experts, the type that most values
+/// have.
 std::string short_name(const ModelReport& report);
 
 /// "135M", "6.92B".
