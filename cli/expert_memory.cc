@@ -17,7 +17,7 @@ constexpr std::int64_t kReserve_bytes = std::int64_t{192} << 20;  // program, bu
 
 // blk.3.ffn_up_exps.weight and blk.3.ffn_up.5.weight.
 bool is_routed_expert(std::string_view name) {
-  for (const std::string_view part : {"ffn_gate", "ffn_up", "ffn_down"}) {
+  for (const std::string_view part : {"ffn_gate", "ffn_up", "ffn_down_t", "ffn_down"}) {
     const std::size_t at = name.find(part);
     if (at == std::string_view::npos) continue;
     const std::string_view rest = name.substr(at + part.size());

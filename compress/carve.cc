@@ -104,6 +104,7 @@ int chosen_at(const CarveShape& shape, double share) {
 CarveReport carve(const CarveOptions& options) {
   check_shape(options.shape);
   CarveReport report;
+  std::int64_t hidden_size = 0;
   ConvertOptions write;
   write.source = options.source;
   write.out = options.out;
@@ -112,6 +113,7 @@ CarveReport carve(const CarveOptions& options) {
   write.transform = [&](const Checkpoint& checkpoint, const ModelSource& source, FilePlan& file) {
     const DenseBlocks dense = dense_blocks(checkpoint.path, source, options.shape);
     check_calibration(options, source.config);
+    hidden_size = source.config.hidden_size;
     ThreadPool pool(options.threads);
     LoadOptions load;
     load.pool = &pool;
@@ -154,10 +156,10 @@ CarveReport carve(const CarveOptions& options) {
   };
   report.file = convert(write);
   report.file.source_bytes += report.dense_bytes;
-  const DType asked = options.down_type, down = carved_down_type(asked, report.neurons);
+  const DType asked = options.down_type, down = carved_down_type(asked, hidden_size);
   if (down != asked) {
-    report.file.notes.push_back("down matrices are f16: " + std::to_string(report.neurons) +
-                                " neurons do not fill blocks of " + std::string(dtype_name(asked)));
+    report.file.notes.push_back("down matrices are f16: the " + std::to_string(hidden_size) +
+                                " outputs of a neuron do not fill blocks of " + std::string(dtype_name(asked)));
   }
   return report;
 }

@@ -24,6 +24,12 @@ TensorToWrite floats(std::string name, Shape shape, std::vector<float> values) {
   return to_write(std::move(name), make_tensor(std::move(shape), std::move(values)));
 }
 
+TensorToWrite halves(std::string name, Shape shape, std::span<const float> values) {
+  auto bytes = std::make_shared<std::vector<std::byte>>(bytes_of(DType::kF16, std::ssize(values)));
+  encode_values(DType::kF16, values, bytes->data());
+  return to_write(std::move(name), {DType::kF16, std::move(shape), *bytes, bytes});
+}
+
 /// One expert or a stack of them: neurons[e] of each. The shape is [experts, ...] for a stack.
 struct Group {
   std::string suffix;  // "_shexp" or "_exps"
@@ -50,19 +56,18 @@ TensorToWrite gathered_rows(std::string name, const Tensor& from, const Group& g
   return out;
 }
 
-// Columns of down, encoded anew: a row of an expert is a cut of the stored row.
+// Columns of down, one for each neuron, encoded anew: as rows, so that a group may have any number of neurons.
 TensorToWrite gathered_columns(std::string name, const Tensor& from, const Group& group, DType type) {
-  TensorToWrite out{std::move(name), type, group.shape(from.rows(), group.width()), nullptr};
+  TensorToWrite out{std::move(name), type, group.shape(group.width(), from.rows()), nullptr};
   out.produce = [from, neurons = group.neurons, type, label = out.name](const ByteSink& sink) {
     const std::vector<float> values = decode(from);
-    const auto width = neurons.front().size();
-    std::vector<float> row(width);
-    std::vector<std::byte> bytes(bytes_of(type, static_cast<std::int64_t>(width)));
+    std::vector<float> column(static_cast<std::size_t>(from.rows()));
+    std::vector<std::byte> bytes(bytes_of(type, from.rows()));
     for (const auto& expert : neurons) {
-      for (std::int64_t r = 0; r < from.rows(); ++r) {
-        for (std::size_t i = 0; i < width; ++i) row[i] = values[r * from.cols() + expert[i]];
+      for (const std::int32_t n : expert) {
+        for (std::int64_t r = 0; r < from.rows(); ++r) column[r] = values[r * from.cols() + n];
         try {
-          encode_values(type, row, bytes.data());
+          encode_values(type, column, bytes.data());
         } catch (const Error& error) {
           fail(tensor_label(label), error.what());
         }
@@ -91,8 +96,9 @@ void add_group(const TensorTable& tensors, int block, const Group& group, DType 
     out.push_back(floats(name + group.suffix + ".bias", std::move(shape), std::move(kept)));
   }
   const std::string down = in_block(block, "ffn_down");
-  out.push_back(gathered_columns(down + group.suffix + ".weight", tensors.find(down + ".weight")->second, group,
-                                 carved_down_type(down_type, group.width())));
+  const Tensor& matrix = tensors.find(down + ".weight")->second;
+  out.push_back(gathered_columns(down + "_t" + group.suffix + ".weight", matrix, group,
+                                 carved_down_type(down_type, matrix.rows())));
 }
 
 // An expert that is not chosen leaves its mean output m_e: sum of all m_e as the layer's bias, and -m_e as the bias of
@@ -148,8 +154,8 @@ std::vector<float> down_column_norms(const TensorTable& tensors, int block) {
   return norms;
 }
 
-DType carved_down_type(DType asked, std::int64_t width) {
-  return width % block_format(asked).block_values == 0 ? asked : DType::kF16;
+DType carved_down_type(DType asked, std::int64_t hidden_size) {
+  return hidden_size % block_format(asked).block_values == 0 ? asked : DType::kF16;
 }
 
 std::vector<TensorToWrite> carved_tensors(const TensorTable& tensors, int block, const BlockCarving& carving,
@@ -158,8 +164,8 @@ std::vector<TensorToWrite> carved_tensors(const TensorTable& tensors, int block,
   const std::int64_t experts = std::ssize(carving.experts);
   const std::string router = in_block(block, "ffn_gate_inp");
   const auto weights = carving.router.view();
-  out.push_back(floats(router + ".weight", {experts, weights.cols},
-                       std::vector<float>(weights.data, weights.data + experts * weights.cols)));
+  out.push_back(halves(router + ".weight", {experts, weights.cols},
+                       {weights.data, static_cast<std::size_t>(experts * weights.cols)}));
   out.push_back(floats(router + ".bias", {experts}, carving.router_bias));
   if (!carving.shared.empty()) {
     add_group(tensors, block, {"_shexp", false, {carving.shared}}, options.down_type, out);

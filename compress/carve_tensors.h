@@ -20,8 +20,9 @@ std::int64_t dense_ffn_width(const TensorTable& tensors, int block);
 /// Norms [F] of the columns of a block's down matrix.
 std::vector<float> down_column_norms(const TensorTable& tensors, int block);
 
-/// The type that down matrices with rows of `width` values get: `asked`, or F16 where `width` does not fill its blocks.
-DType carved_down_type(DType asked, std::int64_t width);
+/// The type of down matrices, whose columns of `hidden_size` values are stored: `asked`, or F16 where these do not fill
+/// its blocks.
+DType carved_down_type(DType asked, std::int64_t hidden_size);
 
 struct CarvedTensorOptions {
   DType down_type = DType::kQ8_0;

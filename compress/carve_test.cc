@@ -66,6 +66,26 @@ TEST_P(Carve, WithAllExpertsChosenItIsTheOldModel) {
 
 INSTANTIATE_TEST_SUITE_P(DenseArchitectures, Carve, testing::Values("llama", "qwen2", "qwen3", "gemma3"));
 
+// Three neurons fill no block of any format; a neuron's outputs do.
+TEST(Carve, AGroupMayHaveAnyNumberOfNeurons) {
+  const TestDirectory folder;
+  const Oracle expected = oracle("llama");
+  const std::vector<float> dense = logits_with(kOracles + "llama", expected.ids, 0);
+  const float largest = max_difference(dense, std::vector<float>(dense.size()));
+  for (const DType down : {DType::kF32, DType::kQ8_0}) {
+    CarveOptions options = carving("llama", folder.path("moe.gguf"));
+    options.shape = {32, 8};
+    options.down_type = down;
+    EXPECT_EQ(carve(options).neurons, 3);
+    const ModelSource source = describe_model(open_checkpoint(options.out));
+    const Tensor& stored = source.tensors.find("blk.1.ffn_down_t_exps.weight")->second;
+    EXPECT_EQ(stored.type, down);
+    EXPECT_EQ(stored.shape, (Shape{24, 3, source.config.hidden_size}));
+    const float rounding = down == DType::kF32 ? 1e-5f : 1e-2f;
+    EXPECT_LT(max_difference(dense, logits_with(options.out, expected.ids, 0)), rounding * largest);
+  }
+}
+
 TEST(Carve, TheFileSaysHowItRoutes) {
   const TestDirectory folder;
   const std::string out = folder.path("moe.gguf");
@@ -134,9 +154,10 @@ TEST(Carve, EachNeuronStandsInOneGroupAndTheRouterBeatsChance) {
   EXPECT_GE(carving.captured_ideal, carving.captured);
 }
 
-TEST(Carve, WidthsThatFillNoBlocksBecomeF16) {
-  EXPECT_EQ(carved_down_type(DType::kQ8_0, 32), DType::kQ8_0);
+TEST(Carve, DownIsF16WhereOutputsFillNoBlocks) {
+  EXPECT_EQ(carved_down_type(DType::kQ8_0, 576), DType::kQ8_0);
   EXPECT_EQ(carved_down_type(DType::kQ8_0, 40), DType::kF16);
+  EXPECT_EQ(carved_down_type(DType::kQ4_K, 576), DType::kF16);
 }
 
 TEST(Carve, RefusesWhatItCannotCarve) {

@@ -11,7 +11,7 @@
 namespace junto {
 namespace {
 
-constexpr std::string_view kExpertParts[] = {"ffn_gate", "ffn_up", "ffn_down", "attn_q", "attn_output"};
+constexpr std::string_view kExpertParts[] = {"ffn_gate", "ffn_up", "ffn_down", "ffn_down_t", "attn_q", "attn_output"};
 
 std::optional<int> leading_number(std::string_view& text) {
   int value = 0;

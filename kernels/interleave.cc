@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <string>
 
 #include "base/error.h"
 #include "kernels/choose.h"
+#include "kernels/columns.h"
 #include "kernels/interleave_layouts.h"
 #include "kernels/interleave_steps.h"
 #include "tensor/block_formats.h"
@@ -81,6 +83,16 @@ const UnitLayout& layout_of(DType type) {
   return *layout;
 }
 
+std::shared_ptr<std::byte> allocate_large_pages(std::size_t bytes) {
+  constexpr std::size_t kLargePage = std::size_t{2} << 20;
+  const std::size_t rounded = (bytes + kLargePage - 1) / kLargePage * kLargePage;
+  auto* memory = static_cast<std::byte*>(::operator new(rounded, std::align_val_t(kLargePage)));
+#if defined(MADV_HUGEPAGE)
+  madvise(memory, rounded, MADV_HUGEPAGE);  // advice only: small pages work too
+#endif
+  return {memory, [](std::byte* p) { ::operator delete(p, std::align_val_t(kLargePage)); }};
+}
+
 }  // namespace
 
 const UnitLayout* unit_layout(DType type) {
@@ -97,8 +109,14 @@ std::size_t interleaved_group_bytes(DType type, std::int64_t cols) {
 }
 
 std::size_t interleaved_bytes(const WeightMatrix& w) {
-  const std::int64_t groups = (w.rows + kInterleavedRows - 1) / kInterleavedRows;
-  return static_cast<std::size_t>(groups) * interleaved_group_bytes(w.type, w.cols);
+  const std::size_t bytes =
+      is_by_column(w.layout) ? column_block_bytes(w.cols) : interleaved_group_bytes(w.type, w.cols);
+  return static_cast<std::size_t>(interleaved_groups(w)) * bytes;
+}
+
+std::int64_t interleaved_groups(const WeightMatrix& w) {
+  const std::int64_t rows = is_by_column(w.layout) ? kColumnBlockRows : kInterleavedRows;
+  return (w.rows + rows - 1) / rows;
 }
 
 void interleave_units(const UnitLayout& layout, const std::byte* const* rows, std::int64_t blocks, std::int64_t first,
@@ -148,6 +166,12 @@ void deinterleave_block(const UnitLayout& layout, const std::byte* group, std::i
 }
 
 void interleave_groups(const WeightMatrix& w, RowRange groups, std::byte* out) {
+  if (is_by_column(w.layout)) {
+    for (std::int64_t block = groups.begin; block < groups.end; ++block) {
+      make_column_block(w, block, out + static_cast<std::size_t>(block) * column_block_bytes(w.cols));
+    }
+    return;
+  }
   const UnitLayout& layout = layout_of(w.type);
   const UnitsOfRow units = units_per_row(layout, w.cols);
   const std::size_t group_bytes = interleaved_group_bytes(w.type, w.cols);
@@ -168,29 +192,49 @@ void interleave_groups(const WeightMatrix& w, RowRange groups, std::byte* out) {
 
 WeightMatrix interleaved_weights(DType type, std::int64_t rows, std::int64_t cols, const std::byte* data,
                                  std::shared_ptr<const void> keep_alive) {
-  layout_of(type);
+  WeightMatrix stored;
+  stored.type = type, stored.rows = rows, stored.cols = cols, stored.row_bytes = bytes_of(type, cols);
+  return interleaved_weights(stored, data, std::move(keep_alive));
+}
+
+WeightMatrix interleaved_weights(const WeightMatrix& w, const std::byte* data, std::shared_ptr<const void> keep_alive) {
+  const bool by_column = is_by_column(w.layout);
+  if (by_column ? !has_column_blocks(w.type) : unit_layout(w.type) == nullptr) {
+    fail(dtype_name(w.type), by_column ? "has no blocks of columns" : "has no interleaved form");
+  }
   if (reinterpret_cast<std::uintptr_t>(data) % kLine != 0) {
     fail("interleaved weights", "do not begin at a multiple of " + std::to_string(kLine) + " bytes");
   }
-  return {type, rows, cols, bytes_of(type, cols), data, std::move(keep_alive), WeightLayout::kInterleaved};
+  const WeightLayout layout = by_column ? WeightLayout::kColumnBlocks : WeightLayout::kInterleaved;
+  return {w.type, w.rows, w.cols, w.row_bytes, data, std::move(keep_alive), layout};
 }
 
 std::shared_ptr<std::byte> allocate_weights(std::size_t bytes) {
-  constexpr std::size_t kLargePage = std::size_t{2} << 20;
-  const std::size_t alignment = bytes >= kLargePage ? kLargePage : kLine;
-  const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
-  auto* memory = static_cast<std::byte*>(::operator new(rounded, std::align_val_t(alignment)));
-#if defined(MADV_HUGEPAGE)
-  if (alignment == kLargePage) madvise(memory, rounded, MADV_HUGEPAGE);  // advice only: small pages work too
-#endif
-  return {memory, [alignment](std::byte* p) { ::operator delete(p, std::align_val_t(alignment)); }};
+  // Small matrices share slabs: in large pages a stream of weights runs on where it would else stop at every 4 KiB.
+  constexpr std::size_t kSlab = std::size_t{32} << 20;
+  static std::mutex mutex;
+  static std::weak_ptr<std::byte> last;  // the slab that has room, as long as somebody uses it
+  static std::size_t used = 0;
+  const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + kLine - 1) / kLine * kLine;
+  if (rounded > kSlab / 8) return allocate_large_pages(rounded);
+  const std::lock_guard lock(mutex);
+  std::shared_ptr<std::byte> slab = last.lock();
+  if (slab == nullptr || used + rounded > kSlab) {
+    slab = allocate_large_pages(kSlab);
+    last = slab;
+    used = 0;
+  }
+  std::byte* const memory = slab.get() + used;
+  used += rounded;
+  return {std::move(slab), memory};
 }
 
 WeightMatrix interleave(const WeightMatrix& w, ThreadPool& pool) {
   std::shared_ptr<std::byte> memory = allocate_weights(interleaved_bytes(w));
-  const std::int64_t groups = (w.rows + kInterleavedRows - 1) / kInterleavedRows;
-  pool.for_each_block(groups, [&](std::int64_t group, int) { interleave_groups(w, {group, group + 1}, memory.get()); });
-  return interleaved_weights(w.type, w.rows, w.cols, memory.get(), memory);
+  pool.for_each_block(interleaved_groups(w), [&](std::int64_t group, int) {
+    interleave_groups(w, {group, group + 1}, memory.get());
+  });
+  return interleaved_weights(w, memory.get(), memory);
 }
 
 }  // namespace junto

@@ -57,14 +57,20 @@ const UnitLayout* unit_layout(DType type);
 /// Bytes of 16 interleaved rows of `cols` values. Throws Error where the type cannot be interleaved.
 std::size_t interleaved_group_bytes(DType type, std::int64_t cols);
 
-/// Bytes of `w` when interleaved.
+/// Bytes of `w` when interleaved, or brought into blocks of outputs where it lies by column (columns.h).
 std::size_t interleaved_bytes(const WeightMatrix& w);
+
+/// How many groups interleave_groups() writes for `w`.
+std::int64_t interleaved_groups(const WeightMatrix& w);
 
 /// Writes groups [groups.begin, groups.end) of stored `w`; `out` is where group 0 stands. Different threads may do
 /// different groups.
 void interleave_groups(const WeightMatrix& w, RowRange groups, std::byte* out);
 
-/// Matrix of [rows, cols] whose interleaved bytes lie at `data`, a multiple of 64.
+/// Stored `w` whose interleaved bytes lie at `data`, a multiple of 64.
+WeightMatrix interleaved_weights(const WeightMatrix& w, const std::byte* data, std::shared_ptr<const void> keep_alive);
+
+/// The same for rows of a type.
 WeightMatrix interleaved_weights(DType type, std::int64_t rows, std::int64_t cols, const std::byte* data,
                                  std::shared_ptr<const void> keep_alive);
 

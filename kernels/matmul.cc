@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "kernels/choose.h"
+#include "kernels/columns.h"
 #include "kernels/interleave.h"
 #include "kernels/matmul_kernels.h"
 #include "kernels/matmul_portable.h"
@@ -174,6 +175,83 @@ void multiply_decoded(const Product& p) {
   });
 }
 
+// Columns are decoded to F32 and so do without the Q8 form of activations. Outputs of one stored block are decoded
+// together; `p.kernel` is that of F32.
+void multiply_decoded_columns(const Product& p) {
+  const std::int64_t together = std::max(block_values(p.w.type), kGroupRows);
+  Scratch& buffers = scratch();
+  auto* units = reinterpret_cast<float*>(buffers.units(static_cast<std::size_t>(kChunk * together) * sizeof(float)));
+  for (std::int64_t row = p.range.begin / together * together; row < p.range.end; row += together) {
+    const std::int64_t groups = (std::min(together, p.w.rows - row) + kGroupRows - 1) / kGroupRows;
+    float* sums = buffers.zero_sums(p.rows() * groups);
+    for (std::int64_t first = 0; first < p.w.cols; first += kChunk) {
+      const std::int64_t cols = std::min(kChunk, p.w.cols - first);
+      decode_columns(p.w, row, groups * kGroupRows, first, cols, units);
+      for (std::int64_t g = 0; g < groups; ++g) {
+        const auto* group = reinterpret_cast<const std::byte*>(units + g * cols * kGroupRows);
+        p.each_tile([&](std::int64_t begin, int count) {
+          p.add(group, first, cols, begin, count, sums + (g * p.rows() + begin) * kGroupRows);
+        });
+      }
+    }
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const std::int64_t group = row / kGroupRows + g;
+      if (group >= p.first_group() && group < p.end_group())
+        p.write(group, 0, p.rows(), sums + g * p.rows() * kGroupRows);
+    }
+  }
+}
+
+// One block of outputs, whose form of kColumnBlocks stands at `at`.
+void multiply_column_block(const Product& p, std::int64_t block, const std::byte* at) {
+  const MatrixView<const float> floats = p.x.floats();
+  const std::int64_t first = std::max(p.range.begin, block * kColumnBlockRows);
+  const std::int64_t end = std::min(p.range.end, (block + 1) * kColumnBlockRows);
+  for (std::int64_t i = 0; i < p.rows(); ++i) {
+    alignas(64) float sums[kColumnBlockRows];
+    p.kernel.columns(at, p.w.cols, floats.data + p.x_row(i) * floats.stride, sums);
+    const float* from = sums + first % kColumnBlockRows;
+    std::copy(from, from + (end - first), p.out.data + p.out_row(i) * p.out.stride + first);
+  }
+}
+
+void multiply_columns(const Product& p) {
+  const std::size_t bytes = column_block_bytes(p.w.cols);
+  const bool stored = p.w.layout == WeightLayout::kColumns;
+  std::byte* made = stored ? scratch().units(bytes) : nullptr;
+  for (std::int64_t block = p.range.begin / kColumnBlockRows; block * kColumnBlockRows < p.range.end; ++block) {
+    if (stored) make_column_block(p.w, block, made);
+    multiply_column_block(p, block, stored ? made : p.w.data + static_cast<std::size_t>(block) * bytes);
+  }
+}
+
+// The reference on some rows that were brought into the stored layout: `part_at` makes [begin, end) of them.
+template <class PartAt>
+void multiply_parts_portable(RowRange range, const ActivationRows& x, std::span<const std::int32_t> x_rows,
+                             MatrixView<float> out, std::span<const std::int32_t> out_rows, PartAt part_at) {
+  for (std::int64_t begin = range.begin; begin < range.end;) {
+    const std::int64_t end = std::min(range.end, (begin / kGroupRows + 1) * kGroupRows);
+    MatrixView<float> shifted = out;
+    shifted.data += begin;
+    matmul_portable(part_at(begin, end), {0, end - begin}, x, x_rows, shifted, out_rows);
+    begin = end;
+  }
+}
+
+void multiply_columns_portable(const WeightMatrix& w, RowRange range, const ActivationRows& x,
+                               std::span<const std::int32_t> x_rows, MatrixView<float> out,
+                               std::span<const std::int32_t> out_rows) {
+  std::vector<float> rows(static_cast<std::size_t>(kGroupRows * w.cols));
+  multiply_parts_portable(range, x, x_rows, out, out_rows, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t n = begin; n < end; ++n) {
+      decode_row_of_columns(w, n, std::span(rows).subspan(static_cast<std::size_t>((n - begin) * w.cols)));
+    }
+    const std::size_t row_bytes = static_cast<std::size_t>(w.cols) * sizeof(float);
+    return WeightMatrix{DType::kF32, end - begin, w.cols, row_bytes, reinterpret_cast<const std::byte*>(rows.data()),
+                        nullptr,     {}};
+  });
+}
+
 // The reference on rows brought back from the interleaved layout, one group at a time.
 void multiply_interleaved_portable(const WeightMatrix& w, RowRange range, const ActivationRows& x,
                                    std::span<const std::int32_t> x_rows, MatrixView<float> out,
@@ -182,26 +260,23 @@ void multiply_interleaved_portable(const WeightMatrix& w, RowRange range, const 
   const std::size_t group_bytes = interleaved_group_bytes(w.type, w.cols), stored = block_bytes(w.type);
   const std::int64_t blocks = w.cols / block_values(w.type);
   std::vector<std::byte> rows(kGroupRows * w.row_bytes);
-  for (std::int64_t begin = range.begin; begin < range.end;) {
-    const std::int64_t group = begin / kGroupRows, end = std::min(range.end, (group + 1) * kGroupRows);
+  multiply_parts_portable(range, x, x_rows, out, out_rows, [&](std::int64_t begin, std::int64_t end) {
+    const std::byte* group = w.data + static_cast<std::size_t>(begin / kGroupRows) * group_bytes;
     for (std::int64_t n = begin; n < end; ++n) {
       std::byte* row = rows.data() + static_cast<std::size_t>(n - begin) * w.row_bytes;
       for (std::int64_t b = 0; b < blocks; ++b, row += stored) {
-        deinterleave_block(layout, w.data + static_cast<std::size_t>(group) * group_bytes, n % kGroupRows, b, row);
+        deinterleave_block(layout, group, n % kGroupRows, b, row);
       }
     }
-    const WeightMatrix part{w.type, end - begin, w.cols, w.row_bytes, rows.data(), nullptr, WeightLayout::kRows};
-    MatrixView<float> shifted = out;
-    shifted.data += begin;
-    matmul_portable(part, {0, end - begin}, x, x_rows, shifted, out_rows);
-    begin = end;
-  }
+    return WeightMatrix{w.type, end - begin, w.cols, w.row_bytes, rows.data(), nullptr, {}};
+  });
 }
 
 }  // namespace
 
 std::size_t WeightMatrix::bytes() const {
-  return layout == WeightLayout::kRows ? row_bytes * static_cast<std::size_t>(rows) : interleaved_bytes(*this);
+  const bool stored = layout == WeightLayout::kRows || layout == WeightLayout::kColumns;
+  return stored ? stored_bytes() : interleaved_bytes(*this);
 }
 
 WeightMatrix make_weights(const Tensor& tensor) {
@@ -217,8 +292,16 @@ WeightMatrix make_weights(const Tensor& tensor) {
   return w;
 }
 
+WeightMatrix make_column_weights(const Tensor& tensor) {
+  WeightMatrix w = make_weights(tensor);
+  std::swap(w.rows, w.cols);
+  w.layout = WeightLayout::kColumns;
+  return w;
+}
+
 void decode_row(const WeightMatrix& w, std::int64_t r, std::span<float> out) {
   assert(0 <= r && r < w.rows && static_cast<std::int64_t>(out.size()) >= w.cols);
+  if (is_by_column(w.layout)) return decode_row_of_columns(w, r, out);
   decode_part(w, r, 0, out.first(static_cast<std::size_t>(w.cols)));
 }
 
@@ -228,14 +311,17 @@ void matmul_with(std::span<const MatmulKernel* const> kernels, const WeightMatri
   assert(x.cols() == w.cols && 0 <= range.begin && range.end <= w.rows && range.end <= out.cols);
   assert(x_rows.empty() || out_rows.empty() || x_rows.size() == out_rows.size());
   const MatmulKernel* kernel = find_kernel(kernels, w.type);
-  const bool decoded = is_quantised(w.type) && !x.has_q8();
+  const bool by_column = is_by_column(w.layout), q8 = takes_q8(w) && x.has_q8();
+  const bool decoded = !q8 && (by_column || is_quantised(w.type));
   if (decoded) kernel = find_kernel(kernels, DType::kF32);
+  if (kernel == nullptr && by_column) return multiply_columns_portable(w, range, x, x_rows, out, out_rows);
   if (kernel == nullptr) {
     return w.layout == WeightLayout::kRows ? matmul_portable(w, range, x, x_rows, out, out_rows)
                                            : multiply_interleaved_portable(w, range, x, x_rows, out, out_rows);
   }
   const Product product{w, range, x, x_rows, out, out_rows, *kernel};
   if (product.rows() == 0 || range.begin >= range.end) return;
+  if (by_column) return decoded ? multiply_decoded_columns(product) : multiply_columns(product);
   if (decoded) return multiply_decoded(product);
   w.layout == WeightLayout::kRows ? multiply_stored(product) : multiply_interleaved(product);
 }
@@ -247,15 +333,28 @@ void matmul(const WeightMatrix& w, RowRange range, const ActivationRows& x, std:
 }
 
 bool gains_from_interleaving(const WeightMatrix& w) {
-  return w.layout == WeightLayout::kRows && unit_layout(w.type) != nullptr &&
-         find_kernel(matmul_kernels(chosen_isa()), w.type) != nullptr;
+  if (find_kernel(matmul_kernels(chosen_isa()), w.type) == nullptr) return false;
+  if (w.layout == WeightLayout::kColumns) return has_column_blocks(w.type);
+  return w.layout == WeightLayout::kRows && unit_layout(w.type) != nullptr;
 }
 
 std::int64_t matmul_block_rows(const WeightMatrix& w) {
   // A claim costs about 0.1 us, reading 64 KiB of weights 2 us or more.
   constexpr std::size_t kBlockBytes = 64 << 10;
-  const auto rows = static_cast<std::int64_t>(kBlockBytes / std::max<std::size_t>(w.row_bytes, 1));
-  return std::clamp<std::int64_t>(rows / kGroupRows * kGroupRows, kGroupRows, 256);
+  const std::int64_t together = matmul_group_rows(w);
+  const std::size_t row_bytes = w.stored_bytes() / static_cast<std::size_t>(std::max<std::int64_t>(w.rows, 1));
+  const auto rows = static_cast<std::int64_t>(kBlockBytes / std::max<std::size_t>(row_bytes, 1));
+  return std::clamp<std::int64_t>(rows / together * together, together, 256);
+}
+
+std::int64_t matmul_group_rows(const WeightMatrix& w) {
+  return is_by_column(w.layout) ? std::max(block_values(w.type), kGroupRows) : kGroupRows;
+}
+
+std::int64_t even_pieces(std::size_t bytes, std::int64_t groups, int threads) {
+  constexpr std::size_t kPieceBytes = 32 << 10;
+  const auto wanted = static_cast<std::int64_t>(bytes / kPieceBytes + 1);
+  return std::min(groups, (wanted + threads - 1) / threads * threads);
 }
 
 std::string_view active_isa() {

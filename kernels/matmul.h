@@ -21,28 +21,45 @@ enum class ActivationType : std::uint8_t { kF32, kQ8 };
 
 /// How the bytes of a WeightMatrix lie.
 enum class WeightLayout : std::uint8_t {
-  kRows,         // as stored: row after row
-  kInterleaved,  // 16 rows at a time, side by side, see interleave.h
+  kRows,          // as stored: row after row
+  kInterleaved,   // 16 rows at a time, side by side, see interleave.h
+  kColumns,       // as stored transposed: column after column, what one input gives to all outputs
+  kColumnBlocks,  // kColumns cut into blocks of 32 outputs, see columns.h
 };
+
+constexpr bool is_by_column(WeightLayout layout) {
+  return layout == WeightLayout::kColumns || layout == WeightLayout::kColumnBlocks;
+}
 
 /// Weights [rows, cols] as the kernels read them. Cheap to copy: it shares its bytes.
 struct WeightMatrix {
   DType type = DType::kF32;
   std::int64_t rows = 0;      // N, output features
   std::int64_t cols = 0;      // K, input features
-  std::size_t row_bytes = 0;  // of a stored row, whatever the layout
+  std::size_t row_bytes = 0;  // of what is stored in one piece: a row, or a column where columns are
   const std::byte* data = nullptr;
   std::shared_ptr<const void> keep_alive;
   WeightLayout layout = WeightLayout::kRows;
 
   /// What lies at `data`.
   std::size_t bytes() const;
+  /// What it takes as it is stored, whatever its layout is now.
+  std::size_t stored_bytes() const { return row_bytes * static_cast<std::size_t>(is_by_column(layout) ? cols : rows); }
 };
 
 /// Takes a 2-d tensor [N, K] as it is stored. Throws Error where K is no multiple of the type's block.
 WeightMatrix make_weights(const Tensor& tensor);
 
-/// Row `r` in float, w.cols values, of either layout.
+/// Takes a 2-d tensor [K, N]: weights that are stored column by column, blocks along N. Throws Error as make_weights()
+/// does.
+WeightMatrix make_column_weights(const Tensor& tensor);
+
+/// Whether products with `w` take activations in Q8 where there are some: by column, 8-bit weights alone do.
+inline bool takes_q8(const WeightMatrix& w) {
+  return is_by_column(w.layout) ? w.type == DType::kQ8_0 : is_quantised(w.type);
+}
+
+/// Row `r` in float, w.cols values, of any layout.
 void decode_row(const WeightMatrix& w, std::int64_t r, std::span<float> out);
 
 /// 32 columns of an activation row in Q8: x[i] ~ scale * quant[i]. The sums serve weights with an offset or a minimum
@@ -91,12 +108,19 @@ struct RowRange {
 };
 
 /// out[out_rows[i], n] = sum over k of x[x_rows[i], k] * w[n, k], for n in `range`; empty id lists mean the identity.
-/// `out` has at least range.end columns. Uses the Q8 form where w is quantised and x has one. Does not start threads.
+/// `out` has at least range.end columns. Uses the Q8 form where takes_q8(w) and x has one. Does not start threads.
 void matmul(const WeightMatrix& w, RowRange range, const ActivationRows& x, std::span<const std::int32_t> x_rows,
             MatrixView<float> out, std::span<const std::int32_t> out_rows);
 
 /// Rows of w that one block of work should hold: callers cut [0, w.rows) at multiples of it.
 std::int64_t matmul_block_rows(const WeightMatrix& w);
+
+/// Rows of w that are computed together at least: ranges are best cut at multiples of it.
+std::int64_t matmul_group_rows(const WeightMatrix& w);
+
+/// Into how many pieces of equal size `groups` groups of rows with `bytes` of weights are cut where time goes with the
+/// bytes: a multiple of the threads, so that these end together, and none so small that claiming it would count.
+std::int64_t even_pieces(std::size_t bytes, std::int64_t groups, int threads);
 
 /// Name of the instruction set in use: "portable", "avx2", "avx512", "neon"; JUNTO_ISA forces one (Error if the CPU
 /// lacks it).

@@ -24,11 +24,15 @@ using Q8Kernel = void (*)(const std::byte* w, std::int64_t groups, const Q8Group
 /// The same for plain weights, over `values` columns.
 using FloatKernel = void (*)(const std::byte* w, std::int64_t values, const float* const* x, int tokens, float* sums);
 
+/// sums[r] = sum over k of w[r, k] * x[k], for one block of 32 outputs that lies by column (columns.h).
+using ColumnKernel = void (*)(const std::byte* block, std::int64_t cols, const float* x, float* sums);
+
 struct MatmulKernel {
   DType type = DType::kF32;
   Q8Kernel q8 = nullptr;         // block formats
   FloatKernel floats = nullptr;  // F32, F16, BF16
   int max_tile = 1;              // tokens that one call takes
+  ColumnKernel columns = nullptr;
 };
 
 /// All rows of an instruction set; empty for kPortable, whose product is matmul_portable().

@@ -1,9 +1,10 @@
+#include "kernels/columns_tile.h"
+#include "kernels/lanes_avx512.h"
 #include "kernels/tile_lanes_avx512.h"
-#include "kernels/units_32.h"
 
 namespace junto {
 
 extern const MatmulKernel kMatmulQ8_0Avx512;
-constinit const MatmulKernel kMatmulQ8_0Avx512 = make_q8_kernel<TileAvx512, UnitsQ8_0>(DType::kQ8_0);
+constinit const MatmulKernel kMatmulQ8_0Avx512 = make_q8_0_kernels<TileAvx512, LanesAvx512>();
 
 }  // namespace junto

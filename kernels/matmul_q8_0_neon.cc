@@ -1,9 +1,10 @@
+#include "kernels/columns_tile.h"
+#include "kernels/lanes_neon.h"
 #include "kernels/tile_lanes_neon.h"
-#include "kernels/units_32.h"
 
 namespace junto {
 
 extern const MatmulKernel kMatmulQ8_0Neon;
-constinit const MatmulKernel kMatmulQ8_0Neon = make_q8_kernel<TileNeon, UnitsQ8_0>(DType::kQ8_0);
+constinit const MatmulKernel kMatmulQ8_0Neon = make_q8_0_kernels<TileNeon, LanesNeon>();
 
 }  // namespace junto

@@ -1,6 +1,8 @@
 // The matrix kernels over the portable page of tile lanes: what every instruction set must equal to the bit. For tests.
 #pragma once
 
+#include "kernels/columns_tile.h"
+#include "kernels/lanes_portable.h"
 #include "kernels/tile_lanes_portable.h"
 #include "kernels/units_k.h"
 
@@ -14,7 +16,7 @@ inline constexpr MatmulKernel kMatmulTwin[] = {
     make_q8_kernel<TilePortable, UnitsQ4_1>(DType::kQ4_1),
     make_q8_kernel<TilePortable, UnitsQ5_0>(DType::kQ5_0),
     make_q8_kernel<TilePortable, UnitsQ5_1>(DType::kQ5_1),
-    make_q8_kernel<TilePortable, UnitsQ8_0>(DType::kQ8_0),
+    make_q8_0_kernels<TilePortable, LanesTwin>(),
     make_q8_kernel<TilePortable, UnitsIQ4_NL>(DType::kIQ4_NL),
     make_q8_kernel<TilePortable, UnitsMXFP4>(DType::kMXFP4),
     make_q8_kernel<TilePortable, UnitsQ2_K>(DType::kQ2_K),

@@ -10,24 +10,28 @@ namespace junto {
 
 void project(Pass& pass, const ActivationRows& x, std::span<const Projection> projections) {
   if (pass.w.overlays.size() < projections.size()) pass.w.overlays.resize(projections.size());
-  std::int64_t blocks = 0;
+  std::int64_t groups = 0;
+  std::size_t bytes = 0;
+  const auto groups_of = [](const WeightMatrix& w) {
+    return (w.rows + matmul_group_rows(w) - 1) / matmul_group_rows(w);
+  };
   for (std::size_t i = 0; i < projections.size(); ++i) {
     const Linear& linear = *projections[i].linear;
     prepare_overlays(linear, x, {}, pass.pool, pass.w.overlays[i]);
-    const std::int64_t rows = matmul_block_rows(linear.weights);
-    blocks += (linear.weights.rows + rows - 1) / rows;
+    groups += groups_of(linear.weights);
+    bytes += linear.weights.bytes();
   }
-  pass.pool.for_each_block(blocks, [&](std::int64_t block, int) {
+  const std::int64_t pieces = even_pieces(bytes, groups, pass.pool.threads());
+  pass.pool.for_each_block(pieces, [&](std::int64_t piece, int) {
+    std::int64_t begin = groups * piece / pieces, end = groups * (piece + 1) / pieces;
     for (std::size_t i = 0; i < projections.size(); ++i) {
       const Linear& linear = *projections[i].linear;
-      const std::int64_t rows = matmul_block_rows(linear.weights);
-      const std::int64_t own = (linear.weights.rows + rows - 1) / rows;
-      if (block >= own) {
-        block -= own;
-        continue;
+      const std::int64_t own = groups_of(linear.weights), rows = matmul_group_rows(linear.weights);
+      if (begin < own && end > 0) {
+        const RowRange range = {std::max<std::int64_t>(begin, 0) * rows, std::min(end * rows, linear.weights.rows)};
+        apply(linear, range, x, {}, projections[i].out, {}, pass.w.overlays[i]);
       }
-      const RowRange range = {block * rows, std::min(linear.weights.rows, (block + 1) * rows)};
-      return apply(linear, range, x, {}, projections[i].out, {}, pass.w.overlays[i]);
+      begin -= own, end -= own;
     }
   });
 }

@@ -53,24 +53,20 @@ class Tensors {
     return table_.contains(name) ? vector(name, size) : std::vector<float>();
   }
 
+  bool contains(const std::string& name) const { return table_.contains(name); }
+
+  /// `tensor` is [cols, rows].
+  Linear columns_from(const std::string& name, const Tensor& tensor, std::int64_t rows, std::int64_t cols,
+                      bool expert = false) const {
+    check_shape(name, tensor, cols, rows);
+    return prepared(name, tensor, make_column_weights, expert);
+  }
+
   /// rows or cols -1: as stored. `expert`: of a routed expert, which may be streamed.
   Linear linear_from(const std::string& name, const Tensor& tensor, std::int64_t rows, std::int64_t cols,
                      bool expert = false) const {
-    if (tensor.shape.size() != 2 || (rows >= 0 && tensor.shape[0] != rows) || (cols >= 0 && tensor.shape[1] != cols)) {
-      const Shape wanted = {rows >= 0 ? rows : tensor.rows(), cols >= 0 ? cols : tensor.cols()};
-      fail(path_, "tensor " + name + " has shape " + to_string(tensor.shape) + ", expected " + to_string(wanted));
-    }
-    Linear linear;
-    try {
-      linear.weights = make_weights(tensor);
-      const bool streamed = expert && (options_.expert_memory > 0 || options_.lazy_experts);
-      if (options_.pool && !streamed && gains_from_interleaving(linear.weights)) {
-        linear.weights = interleave(linear.weights, *options_.pool);
-      }
-    } catch (const Error& error) {
-      fail(path_, "tensor " + name + ": " + error.what());
-    }
-    return linear;
+    check_shape(name, tensor, rows, cols);
+    return prepared(name, tensor, make_weights, expert);
   }
 
   /// `role`.weight with `role`.bias where there is one.
@@ -92,6 +88,28 @@ class Tensors {
   const std::string& path() const { return path_; }
 
  private:
+  void check_shape(const std::string& name, const Tensor& tensor, std::int64_t rows, std::int64_t cols) const {
+    if (tensor.shape.size() != 2 || (rows >= 0 && tensor.shape[0] != rows) || (cols >= 0 && tensor.shape[1] != cols)) {
+      const Shape wanted = {rows >= 0 ? rows : tensor.rows(), cols >= 0 ? cols : tensor.cols()};
+      fail(path_, "tensor " + name + " has shape " + to_string(tensor.shape) + ", expected " + to_string(wanted));
+    }
+  }
+
+  Linear prepared(const std::string& name, const Tensor& tensor, WeightMatrix (*make)(const Tensor&),
+                  bool expert) const {
+    Linear linear;
+    try {
+      linear.weights = make(tensor);
+      const bool streamed = expert && (options_.expert_memory > 0 || options_.lazy_experts);
+      if (options_.pool && !streamed && gains_from_interleaving(linear.weights)) {
+        linear.weights = interleave(linear.weights, *options_.pool);
+      }
+    } catch (const Error& error) {
+      fail(path_, "tensor " + name + ": " + error.what());
+    }
+    return linear;
+  }
+
   std::vector<float> checked_floats(const std::string& name, const Tensor& tensor) const {
     std::vector<float> values = decode(tensor);
     if (values.size() > (std::size_t{1} << 28)) fail(path_, "tensor " + name + " is larger than a vector may be");
@@ -119,9 +137,13 @@ class Loader {
   ShortConvWeights short_conv(std::size_t index, const ShortConvSpec& spec);
   ExpertAttentionWeights expert_attention(std::size_t index, const ExpertAttentionSpec& spec);
   ExpertWeights ffn(const std::string& gate, const std::string& up, const std::string& down,
-                    const Activation& activation);
+                    const Activation& activation, const std::string& down_by_column = {});
   std::vector<ExpertWeights> routed_experts(std::size_t index);
   Linear expert_matrix(std::size_t index, const char* part, int expert, std::int64_t rows, std::int64_t cols);
+  Linear expert_columns(std::size_t index, const char* part, int expert, std::int64_t rows, std::int64_t cols);
+  Linear stored_expert(std::size_t index, const std::string& part, int expert, std::int64_t rows, std::int64_t cols,
+                       bool by_column);
+  std::vector<float> expert_bias(std::size_t index, const char* part, int expert, std::int64_t rows);
 
   const ModelConfig& config_;
   const std::int64_t hidden_;
@@ -234,40 +256,65 @@ ExpertAttentionWeights Loader::expert_attention(std::size_t index, const ExpertA
 }
 
 // One expert's matrix, stored alone (blk.L.ffn_gate.E.weight) or in a stack (blk.L.ffn_gate_exps.weight [E, N, K]).
+Linear Loader::stored_expert(std::size_t index, const std::string& part, int expert, std::int64_t rows,
+                             std::int64_t cols, bool by_column) {
+  const auto make = [&](const std::string& name, const Tensor& tensor) {
+    return by_column ? tensors_.columns_from(name, tensor, rows, cols, true)
+                     : tensors_.linear_from(name, tensor, rows, cols, true);
+  };
+  const std::string alone = in_block(index, part) + "." + std::to_string(expert) + ".weight";
+  const std::string stack = in_block(index, part) + "_exps.weight";
+  if (const Tensor* tensor = tensors_.find(alone)) return make(alone, *tensor);
+  const Tensor* stacked = tensors_.find(stack);
+  if (!stacked) fail(tensors_.path(), "tensor " + alone + " is missing, and so is " + stack);
+  if (stacked->shape.size() != 3 || stacked->shape[0] <= expert) {
+    fail(tensors_.path(), "tensor " + stack + " has shape " + to_string(stacked->shape) +
+                              ", expected 3 dimensions and more than " + std::to_string(expert) + " experts");
+  }
+  return make(stack, slice(*stacked, expert));
+}
+
+std::vector<float> Loader::expert_bias(std::size_t index, const char* part, int expert, std::int64_t rows) {
+  const std::string stack = in_block(index, part) + "_exps.bias";
+  const Tensor* bias = tensors_.find(stack);
+  if (!bias) return tensors_.vector_or_empty(in_block(index, part) + "." + std::to_string(expert) + ".bias", rows);
+  if (bias->shape.size() != 2 || bias->shape[0] <= expert || bias->shape[1] != rows) {
+    fail(tensors_.path(), "tensor " + stack + " has shape " + to_string(bias->shape) + ", expected [experts, " +
+                              std::to_string(rows) + "]");
+  }
+  return decode(slice(*bias, expert));
+}
+
 Linear Loader::expert_matrix(std::size_t index, const char* part, int expert, std::int64_t rows, std::int64_t cols) {
-  const std::string alone = in_block(index, part) + "." + std::to_string(expert);
-  const std::string stack = in_block(index, part) + "_exps";
-  Linear linear;
-  if (const Tensor* tensor = tensors_.find(alone + ".weight")) {
-    linear = tensors_.linear_from(alone + ".weight", *tensor, rows, cols, true);
-  } else {
-    const Tensor* stacked = tensors_.find(stack + ".weight");
-    if (!stacked) fail(tensors_.path(), "tensor " + alone + ".weight is missing, and so is " + stack + ".weight");
-    if (stacked->shape.size() != 3 || stacked->shape[0] <= expert) {
-      fail(tensors_.path(), "tensor " + stack + ".weight has shape " + to_string(stacked->shape) +
-                                ", expected 3 dimensions and more than " + std::to_string(expert) + " experts");
-    }
-    linear = tensors_.linear_from(stack + ".weight", slice(*stacked, expert), rows, cols, true);
-  }
-  if (const Tensor* bias = tensors_.find(stack + ".bias")) {
-    if (bias->shape.size() != 2 || bias->shape[0] <= expert || bias->shape[1] != linear.weights.rows) {
-      fail(tensors_.path(), "tensor " + stack + ".bias has shape " + to_string(bias->shape) + ", expected [experts, " +
-                                std::to_string(linear.weights.rows) + "]");
-    }
-    linear.bias = decode(slice(*bias, expert));
-  } else {
-    linear.bias = tensors_.vector_or_empty(alone + ".bias", linear.weights.rows);
-  }
+  Linear linear = stored_expert(index, part, expert, rows, cols, false);
+  linear.bias = expert_bias(index, part, expert, linear.weights.rows);
+  return linear;
+}
+
+// The same where the matrix may also be stored by column: blk.L.ffn_down_t_exps.weight [E, K, N].
+Linear Loader::expert_columns(std::size_t index, const char* part, int expert, std::int64_t rows, std::int64_t cols) {
+  const std::string by_column = std::string(part) + "_t";
+  const std::string name = in_block(index, by_column);
+  if (!tensors_.contains(name + "_exps.weight") && !tensors_.contains(name + "." + std::to_string(expert) + ".weight"))
+    return expert_matrix(index, part, expert, rows, cols);
+  Linear linear = stored_expert(index, by_column, expert, rows, cols, true);
+  linear.bias = expert_bias(index, part, expert, rows);
   return linear;
 }
 
 ExpertWeights Loader::ffn(const std::string& gate, const std::string& up, const std::string& down,
-                          const Activation& activation) {
+                          const Activation& activation, const std::string& down_by_column) {
   ExpertWeights w;
   w.activation = activation;
   w.up = tensors_.linear(up, -1, hidden_);
   if (activation.gated) w.gate = tensors_.linear(gate, w.width(), hidden_);
-  w.down = tensors_.linear(down, hidden_, w.width());
+  const std::string columns = down_by_column + ".weight";
+  if (!tensors_.contains(columns)) {
+    w.down = tensors_.linear(down, hidden_, w.width());
+    return w;
+  }
+  w.down = tensors_.columns_from(columns, tensors_.require(columns), hidden_, w.width());
+  w.down.bias = tensors_.vector_or_empty(down + ".bias", hidden_);
   return w;
 }
 
@@ -289,7 +336,7 @@ std::vector<ExpertWeights> Loader::routed_experts(std::size_t index) {
     }
     w.up = expert_matrix(index, "ffn_up", e, -1, hidden_);
     if (w.activation.gated) w.gate = expert_matrix(index, "ffn_gate", e, w.width(), hidden_);
-    w.down = expert_matrix(index, "ffn_down", e, hidden_, w.width());
+    w.down = expert_columns(index, "ffn_down", e, hidden_, w.width());
   }
   return experts;
 }
@@ -316,7 +363,7 @@ BlockWeights Loader::block(std::size_t index) {
   }
   if (spec.moe.shared_expert) {
     w.shared = ffn(in_block(index, "ffn_gate_shexp"), in_block(index, "ffn_up_shexp"),
-                   in_block(index, "ffn_down_shexp"), spec.moe.activation);
+                   in_block(index, "ffn_down_shexp"), spec.moe.activation, in_block(index, "ffn_down_t_shexp"));
   }
   if (spec.moe.shared_gate) {
     const std::string name = in_block(index, "ffn_gate_inp_shexp.weight");
@@ -351,7 +398,7 @@ void Loader::load(Model& model) {
       // As stored: interleaved rows may be padded, and what is left of the file is the blocks'.
       for (const Linear* linear : {&expert.gate, &expert.up, &expert.down}) {
         model.routed_bytes -= linear->weights.bytes();
-        model.routed_bytes += static_cast<std::size_t>(linear->weights.rows) * linear->weights.row_bytes;
+        model.routed_bytes += linear->weights.stored_bytes();
       }
     }
   }

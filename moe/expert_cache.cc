@@ -18,12 +18,8 @@ std::size_t rounded_up(std::size_t bytes, std::size_t to) {
   return (bytes + to - 1) / to * to;
 }
 
-std::size_t stored_bytes(const WeightMatrix& stored) {
-  return static_cast<std::size_t>(stored.rows) * stored.row_bytes;
-}
-
 std::size_t bytes_in_slot(const WeightMatrix& stored) {
-  return rounded_up(gains_from_interleaving(stored) ? interleaved_bytes(stored) : stored_bytes(stored),
+  return rounded_up(gains_from_interleaving(stored) ? interleaved_bytes(stored) : stored.stored_bytes(),
                     kMatrixAlignment);
 }
 
@@ -42,7 +38,7 @@ std::vector<int> sizes_of(const std::vector<std::vector<ExpertPlace>>& experts) 
 /// Stored or interleaved, the matrix as a slot has it.
 WeightMatrix matrix_at(const WeightMatrix& stored, const std::byte* data, std::shared_ptr<const void> keep_alive) {
   if (gains_from_interleaving(stored)) {
-    return interleaved_weights(stored.type, stored.rows, stored.cols, data, std::move(keep_alive));
+    return interleaved_weights(stored, data, std::move(keep_alive));
   }
   WeightMatrix out = stored;
   out.data = data;
@@ -53,9 +49,9 @@ WeightMatrix matrix_at(const WeightMatrix& stored, const std::byte* data, std::s
 /// Into a slot.
 void put_matrix(const WeightMatrix& stored, std::byte* to) {
   if (gains_from_interleaving(stored)) {
-    interleave_groups(stored, {0, (stored.rows + kInterleavedRows - 1) / kInterleavedRows}, to);
+    interleave_groups(stored, {0, interleaved_groups(stored)}, to);
   } else {
-    std::memcpy(to, stored.data, stored_bytes(stored));
+    std::memcpy(to, stored.data, stored.stored_bytes());
   }
 }
 
@@ -77,7 +73,7 @@ ExpertCache::ExpertCache(std::vector<std::vector<ExpertPlace>> experts,
       if (!place.places.empty()) ++experts_;
       slot_bytes_ = std::max(slot_bytes_, bytes_in_slot(place));
       for (const MatrixPlace& matrix : place.places) {
-        largest_matrix_ = std::max(largest_matrix_, stored_bytes(matrix.stored));
+        largest_matrix_ = std::max(largest_matrix_, matrix.stored.stored_bytes());
       }
       places_.push_back(std::move(place));
     }
@@ -253,7 +249,7 @@ void ExpertCache::read_jobs() {
       error = std::current_exception();
     }
     lock.lock();
-    counters_.bytes_read += static_cast<std::int64_t>(stored_bytes(place.stored));
+    counters_.bytes_read += static_cast<std::int64_t>(place.stored.stored_bytes());
     if (error) slot.failed = true;
     if (error && !error_) error_ = error;
     if (--slot.matrices_left > 0) continue;
@@ -264,7 +260,7 @@ void ExpertCache::read_jobs() {
 
 void ExpertCache::read_matrix(const MatrixPlace& place, std::span<std::byte> staging, std::byte* to) {
   if (options_.mapped) return put_matrix(place.stored, to);
-  const std::size_t wanted = stored_bytes(place.stored);
+  const std::size_t wanted = place.stored.stored_bytes();
   const std::uint64_t begin = place.offset / kDirectAlignment * kDirectAlignment;
   const auto skip = static_cast<std::size_t>(place.offset - begin);
   const std::span<std::byte> window = staging.first(rounded_up(skip + wanted, kDirectAlignment));

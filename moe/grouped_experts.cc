@@ -40,7 +40,7 @@ struct Call {
 };
 
 bool wants_q8(const Linear& linear, ActivationType activations) {
-  return activations == ActivationType::kQ8 && is_quantised(linear.weights.type);
+  return activations == ActivationType::kQ8 && takes_q8(linear.weights);
 }
 
 std::size_t hidden_of_width(std::int64_t width, ExpertScratch& scratch) {
@@ -51,7 +51,7 @@ std::size_t hidden_of_width(std::int64_t width, ExpertScratch& scratch) {
   Hidden& hidden = scratch.hidden[scratch.hidden_count];
   hidden.width = width;
   hidden.rows = 0;
-  hidden.quantise = false;
+  hidden.quantise = hidden.in_rows = false;
   return scratch.hidden_count++;
 }
 
@@ -67,6 +67,7 @@ ExpertUse plan_jobs(std::span<const ExpertWeights* const> experts, const Call& c
     job.slots = call.groups.slots_of(e);
     job.units = call.groups.units_of(e);
     job.first_place = call.groups.begin[e];
+    job.whole = false;
     const std::int64_t rows = std::ssize(job.slots);
     if (!has_weights(job.expert->kind)) {
       use.free_rows += rows;
@@ -76,7 +77,9 @@ ExpertUse plan_jobs(std::span<const ExpertWeights* const> experts, const Call& c
     Hidden& hidden = scratch.hidden[job.hidden];
     job.first_row = hidden.rows;
     hidden.rows += rows;
-    hidden.quantise |= wants_q8(job.expert->down, call.activations);
+    const bool quantise = wants_q8(job.expert->down, call.activations);
+    hidden.quantise |= quantise;
+    hidden.in_rows |= quantise && !is_by_column(job.expert->down.weights.layout);
     use.rows += rows;
     use.experts_read += 1;
     use.bytes_read += static_cast<std::int64_t>(job.expert->bytes());
@@ -98,11 +101,22 @@ ExpertUse plan_jobs(std::span<const ExpertWeights* const> experts, const Call& c
 }
 
 void run_tasks(const Call& call, void (*body)(const Call&, Job&, const Task&, int worker)) {
-  const auto task_at = [&](std::int64_t block, int worker) {
-    const Task& task = call.scratch.tasks[block];
+  const std::vector<Task>& tasks = call.scratch.tasks;
+  const std::vector<std::int64_t>& pieces = call.scratch.piece_begin;
+  const auto task_at = [&](std::int64_t index, int worker) {
+    const Task& task = tasks[index];
     body(call, call.scratch.jobs[task.job], task, worker);
   };
-  call.pool.for_each_block(std::ssize(call.scratch.tasks), task_at);
+  if (pieces.empty()) return call.pool.for_each_block(std::ssize(tasks), task_at);
+  call.pool.for_each_block(std::ssize(pieces), [&](std::int64_t piece, int worker) {
+    const std::int64_t end = piece + 1 < std::ssize(pieces) ? pieces[piece + 1] : std::ssize(tasks);
+    for (std::int64_t index = pieces[piece]; index < end; ++index) task_at(index, worker);
+  });
+}
+
+void clear_tasks(ExpertScratch& scratch) {
+  scratch.tasks.clear();
+  scratch.piece_begin.clear();
 }
 
 /// Cuts a job into tasks of `block` outputs. Row blocks of the same outputs follow one another: their weights are then
@@ -113,6 +127,37 @@ void add_tasks(std::size_t job, std::int64_t rows, std::int64_t outputs, std::in
     for (std::int64_t row = 0; row < rows; row += rows_per_task) {
       tasks.push_back({static_cast<std::int32_t>(job), row, std::min(row + rows_per_task, rows), begin,
                        std::min(begin + block, outputs)});
+    }
+  }
+}
+
+/// True where the time of an expert goes with the bytes of its weights, not with its rows.
+bool has_few_rows(const Call& call) {
+  constexpr std::int64_t kFewRows = 4;
+  const std::span<const Job> jobs = call.scratch.active_jobs();
+  return std::ranges::all_of(jobs, [](const Job& job) { return std::ssize(job.slots) <= kFewRows; });
+}
+
+/// Adds all jobs, cut into pieces of equal numbers of output groups: outputs_of(job) is 0 where there is nothing to do.
+template <class OutputsOf>
+void cut_evenly(const Call& call, std::int64_t group_rows, std::size_t bytes, OutputsOf outputs_of) {
+  ExpertScratch& scratch = call.scratch;
+  std::int64_t groups = 0;
+  const auto groups_of = [&](const Job& job) { return (outputs_of(job) + group_rows - 1) / group_rows; };
+  for (const Job& job : scratch.active_jobs()) groups += groups_of(job);
+  const std::int64_t pieces = even_pieces(bytes, groups, call.pool.threads());
+  std::int64_t at = 0, piece_end = 0, cut = 0;  // groups of all jobs; pieces so far
+  for (std::size_t j = 0; j < scratch.job_count; ++j) {
+    const Job& job = scratch.jobs[j];
+    for (std::int64_t group = 0, own = groups_of(job); group < own;) {
+      if (at == piece_end) {
+        scratch.piece_begin.push_back(std::ssize(scratch.tasks));
+        piece_end = groups * ++cut / pieces;
+      }
+      const std::int64_t taken = std::min(own - group, piece_end - at);
+      scratch.tasks.push_back({static_cast<std::int32_t>(j), 0, std::ssize(job.slots), group * group_rows,
+                               std::min((group + taken) * group_rows, outputs_of(job))});
+      group += taken, at += taken;
     }
   }
 }
@@ -148,7 +193,7 @@ enum class Side { kFirst, kDown };
 void prepare_all_overlays(const Call& call, Side side) {
   constexpr std::int64_t kRowsPerBlock = 4;
   ExpertScratch& scratch = call.scratch;
-  scratch.tasks.clear();
+  clear_tasks(scratch);
   for (std::size_t j = 0; j < scratch.job_count; ++j) {
     Job& job = scratch.jobs[j];
     const ExpertWeights& expert = *job.expert;
@@ -191,10 +236,33 @@ void fill_free_rows(const Call& call, const Job& job, const Task& task) {
   }
 }
 
-/// hidden[rows, begin..end) = act(gate, up) of one block of one expert.
-void run_first_task(const Call& call, Job& job, const Task& task, int) {
+/// slot_output[slots, begin..end) = down of one block of one expert.
+void run_down_task(const Call& call, Job& job, const Task& task, int) {
+  const std::int64_t rows = task.row_end - task.row_begin;
+  apply(job.expert->down, {task.begin, task.end}, call.scratch.hidden[job.hidden].inputs,
+        call.ids(job.first_row + task.row_begin, rows), call.out, job.slots.subspan(task.row_begin, rows), job.down,
+        task.row_begin);
+}
+
+void prefetch(const void* data, std::size_t bytes) {
+  constexpr std::size_t kLine = 64;
+  for (std::size_t at = 0; at < bytes; at += kLine) __builtin_prefetch(static_cast<const std::byte*>(data) + at);
+}
+
+/// A small expert is several short streams of memory. Their beginnings are asked for together.
+void prefetch_expert(const ExpertWeights& expert) {
+  constexpr std::size_t kBeginning = 1024;
+  for (const Linear* linear : {&expert.up, &expert.gate, &expert.down}) {
+    prefetch(linear->weights.data, std::min(kBeginning, linear->weights.bytes()));
+    prefetch(linear->bias.data(), linear->bias.size() * sizeof(float));
+  }
+}
+
+/// hidden[rows, begin..end) = act(gate, up) of one block of one expert, and for a whole one all the rest.
+void run_first_task(const Call& call, Job& job, const Task& task, int worker) {
   const ExpertWeights& expert = *job.expert;
   if (!has_weights(expert.kind)) return fill_free_rows(call, job, task);
+  if (job.whole) prefetch_expert(expert);
   Hidden& hidden = call.scratch.hidden[job.hidden];
   const std::int64_t rows = task.row_end - task.row_begin;
   const std::int64_t first_row = job.first_row + task.row_begin;
@@ -210,11 +278,40 @@ void run_first_task(const Call& call, Job& job, const Task& task, int) {
     activate(expert.activation, gated ? gate : std::span<const float>(),
              hidden.hidden.view().row(row).subspan(task.begin, count));
   }
+  if (!job.whole) return;
+  if (hidden.in_rows) hidden.inputs.quantise(first_row, first_row + rows);
+  run_down_task(call, job, {task.job, task.row_begin, task.row_end, 0, expert.down.weights.rows}, worker);
+}
+
+/// Few rows: small experts are done whole by whoever takes them, the others are cut evenly.
+void run_first_of_few(const Call& call) {
+  constexpr std::size_t kWholeBytes = 64 << 10;
+  ExpertScratch& scratch = call.scratch;
+  clear_tasks(scratch);
+  std::int64_t group_rows = 1;
+  std::size_t bytes = 0;
+  for (std::size_t j = 0; j < scratch.job_count; ++j) {
+    Job& job = scratch.jobs[j];
+    if (!has_weights(job.expert->kind)) continue;
+    job.whole = job.expert->bytes() <= kWholeBytes && !job.expert->down.has_overlays();
+    if (job.whole) {
+      scratch.piece_begin.push_back(std::ssize(scratch.tasks));
+      scratch.tasks.push_back({static_cast<std::int32_t>(j), 0, std::ssize(job.slots), 0, job.expert->width()});
+      continue;
+    }
+    group_rows = std::max(group_rows, matmul_group_rows(job.expert->up.weights));
+    bytes += job.expert->up.weights.bytes() + job.expert->gate.weights.bytes();
+  }
+  cut_evenly(call, group_rows, bytes, [](const Job& job) {
+    return job.whole ? 0 : has_weights(job.expert->kind) ? job.expert->width() : 1;
+  });
+  run_tasks(call, run_first_task);
 }
 
 void run_first(const Call& call) {
+  if (has_few_rows(call)) return run_first_of_few(call);
   ExpertScratch& scratch = call.scratch;
-  scratch.tasks.clear();
+  clear_tasks(scratch);
   for (std::size_t j = 0; j < scratch.job_count; ++j) {
     const ExpertWeights& expert = *scratch.jobs[j].expert;
     const std::int64_t rows = std::ssize(scratch.jobs[j].slots);
@@ -230,7 +327,7 @@ void run_first(const Call& call) {
 }
 
 void quantise_hidden(const Call& call, Hidden& hidden) {
-  if (!hidden.quantise) return;
+  if (!hidden.in_rows) return;
   if (hidden.rows * hidden.width <= kSerialValues) return hidden.inputs.quantise(0, hidden.rows);
   const std::int64_t per_block = std::max<std::int64_t>(1, kSerialValues / 4 / hidden.width);
   call.pool.for_each_block((hidden.rows + per_block - 1) / per_block, [&](std::int64_t block, int) {
@@ -238,17 +335,26 @@ void quantise_hidden(const Call& call, Hidden& hidden) {
   });
 }
 
-/// slot_output[slots, begin..end) = down of one block of one expert.
-void run_down_task(const Call& call, Job& job, const Task& task, int) {
-  const std::int64_t rows = task.row_end - task.row_begin;
-  apply(job.expert->down, {task.begin, task.end}, call.scratch.hidden[job.hidden].inputs,
-        call.ids(job.first_row + task.row_begin, rows), call.out, job.slots.subspan(task.row_begin, rows), job.down,
-        task.row_begin);
+void run_down_of_few(const Call& call) {
+  ExpertScratch& scratch = call.scratch;
+  clear_tasks(scratch);
+  std::int64_t group_rows = 1;
+  std::size_t bytes = 0;
+  const auto is_left = [](const Job& job) { return has_weights(job.expert->kind) && !job.whole; };
+  for (const Job& job : scratch.active_jobs()) {
+    if (!is_left(job)) continue;
+    group_rows = std::max(group_rows, matmul_group_rows(job.expert->down.weights));
+    bytes += job.expert->down.weights.bytes();
+  }
+  cut_evenly(call, group_rows, bytes,
+             [&](const Job& job) { return is_left(job) ? job.expert->down.weights.rows : std::int64_t{0}; });
+  run_tasks(call, run_down_task);
 }
 
 void run_down(const Call& call) {
+  if (has_few_rows(call)) return run_down_of_few(call);
   ExpertScratch& scratch = call.scratch;
-  scratch.tasks.clear();
+  clear_tasks(scratch);
   for (std::size_t j = 0; j < scratch.job_count; ++j) {
     const ExpertWeights& expert = *scratch.jobs[j].expert;
     if (!has_weights(expert.kind)) continue;

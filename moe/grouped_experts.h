@@ -23,6 +23,7 @@ struct ExpertScratch {
     std::int64_t width = 0;
     std::int64_t rows = 0;
     bool quantise = false;  // some expert's down matrix takes Q8
+    bool in_rows = false;   // and reads that form of the rows: those by column make one of their own
     Matrix<float> gate;     // [rows, width]
     Matrix<float> hidden;   // [rows, width]: up, then the activation's result
     ActivationRows inputs;  // shows hidden
@@ -35,6 +36,7 @@ struct ExpertScratch {
     std::int64_t first_place = 0;  // where the group begins in the groups
     std::size_t hidden = 0;        // index of its Hidden
     std::int64_t first_row = 0;    // where its rows begin there
+    bool whole = false;            // small: one task computes all of it
     OverlayScratch gate, up, down;
   };
   /// What one thread does at a time: rows [row_begin, row_end) of a job, outputs [begin, end).
@@ -48,9 +50,10 @@ struct ExpertScratch {
   std::vector<Hidden> hidden;  // the first hidden_count are of this call
   std::size_t hidden_count = 0;
   std::vector<Task> tasks;
-  std::vector<std::int32_t> row_ids;  // 0, 1, 2...
-  Matrix<float> weighted;             // [places, D]: weight * input, WeightOn::kInput
-  ActivationRows weighted_inputs;     // shows it
+  std::vector<std::int64_t> piece_begin;  // tasks that are claimed together begin here; empty: each alone
+  std::vector<std::int32_t> row_ids;      // 0, 1, 2...
+  Matrix<float> weighted;                 // [places, D]: weight * input, WeightOn::kInput
+  ActivationRows weighted_inputs;         // shows it
 
   /// The experts of the last call in ascending order, free ones included (those have no Hidden).
   std::span<const Job> active_jobs() const { return std::span(jobs).first(job_count); }

@@ -1,0 +1,83 @@
+#include "kernels/columns.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "tensor/block_formats.h"
+#include "tensor/half.h"
+
+namespace junto {
+namespace {
+
+constexpr std::int64_t kHalfRows = 16;
+constexpr std::size_t kScaleBytes = 2;
+constexpr std::int64_t kLargestBlock = 256;
+
+// Outputs that are decoded together.
+std::int64_t rows_together(DType type) {
+  return std::max(block_values(type), kHalfRows);
+}
+
+// Where the quant of a column and of an output of the block stands.
+std::size_t place_of(std::int64_t cols, std::int64_t column, std::int64_t row) {
+  const std::int64_t word = row / kHalfRows * column_words(cols) + column / 4;
+  return column_scale_bytes(cols) + static_cast<std::size_t>(64 * word + row % kHalfRows * 4 + column % 4);
+}
+
+// Outputs [row, row + rows_together()) of one column; what is beyond the end is zero.
+void decode_together(const WeightMatrix& w, std::int64_t column, std::int64_t row, float* out) {
+  if (w.layout == WeightLayout::kColumns) {
+    const std::int64_t together = rows_together(w.type), there = std::min(together, w.rows - row);
+    const std::byte* stored = w.data + static_cast<std::size_t>(column) * w.row_bytes + bytes_of(w.type, row);
+    decode_values(w.type, stored, {out, static_cast<std::size_t>(there)});
+    return std::fill(out + there, out + together, 0.0f);
+  }
+  const std::byte* block = w.data + static_cast<std::size_t>(row / kColumnBlockRows) * column_block_bytes(w.cols);
+  std::uint16_t half;
+  std::memcpy(&half, block + static_cast<std::size_t>(column) * kScaleBytes, sizeof half);
+  const float scale = half_to_float(half);
+  for (std::int64_t r = 0; r < kColumnBlockRows; ++r) {
+    out[r] = scale * static_cast<float>(static_cast<std::int8_t>(block[place_of(w.cols, column, r)]));
+  }
+}
+
+}  // namespace
+
+bool has_column_blocks(DType type) {
+  return type == DType::kQ8_0;
+}
+
+void make_column_block(const WeightMatrix& w, std::int64_t block, std::byte* out) {
+  std::memset(out, 0, column_block_bytes(w.cols));
+  const std::byte* from = w.data + static_cast<std::size_t>(block) * block_bytes(w.type);
+  for (std::int64_t k = 0; k < w.cols; ++k, from += w.row_bytes) {
+    std::memcpy(out + static_cast<std::size_t>(k) * kScaleBytes, from, kScaleBytes);
+    for (std::int64_t r = 0; r < kColumnBlockRows; ++r) {
+      out[place_of(w.cols, k, r)] = from[kScaleBytes + static_cast<std::size_t>(r)];
+    }
+  }
+}
+
+void decode_columns(const WeightMatrix& w, std::int64_t row, std::int64_t rows, std::int64_t first, std::int64_t cols,
+                    float* out) {
+  float values[kLargestBlock];
+  for (std::int64_t k = 0; k < cols; ++k) {
+    for (std::int64_t begin = 0; begin < rows; begin += rows_together(w.type)) {
+      decode_together(w, first + k, row + begin, values);
+      for (std::int64_t r = begin; r < std::min(begin + rows_together(w.type), rows); r += kHalfRows) {
+        std::copy_n(values + r - begin, kHalfRows, out + (r / kHalfRows * cols + k) * kHalfRows);
+      }
+    }
+  }
+}
+
+void decode_row_of_columns(const WeightMatrix& w, std::int64_t r, std::span<float> out) {
+  float values[kLargestBlock];
+  const std::int64_t begin = r / rows_together(w.type) * rows_together(w.type);
+  for (std::int64_t k = 0; k < w.cols; ++k) {
+    decode_together(w, k, begin, values);
+    out[static_cast<std::size_t>(k)] = values[r - begin];
+  }
+}
+
+}  // namespace junto

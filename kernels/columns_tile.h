@@ -1,0 +1,77 @@
+// The kernel of columns as a template: one row of x against a block of 32 outputs of Q8_0 that lies by column
+// (columns.h). L is a page of tile lanes, Q one of lanes.
+//
+// All outputs of a block share the scale of a column, so it goes to the input: x times scales in Q8, 32 columns at a
+// time, then the exact integer products of other matrices.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/columns.h"
+#include "kernels/units_32.h"
+
+namespace junto {
+
+/// x[i] * F16(scales[i]) for `count` columns, at most 32, in Q8. A value that is not finite makes the scale NaN.
+template <class Q>
+inline void quantise_scaled(const float* x, const std::byte* scales, int count, Q8Group& out) {
+  constexpr float kLeast = 1e-35f;  // below it the inverse would overflow, and no sum would notice the values
+  const auto* halves = reinterpret_cast<const std::uint16_t*>(scales);
+  typename Q::F parts[2];
+  for (int half = 0; half < 2; ++half) {
+    const int lanes = count - 16 * half;
+    const auto values = lanes >= 16 ? Q::load(x + 16 * half)
+                        : lanes > 0 ? Q::load_part(x + 16 * half, lanes)
+                                    : Q::zero();
+    parts[half] = Q::mul(values, Q::load_half(halves + 16 * half));
+  }
+  const float most = Q::largest(Q::max(Q::abs(parts[0]), Q::abs(parts[1])));
+  const bool finite = Q::sum(Q::mul(Q::add(parts[0], parts[1]), Q::zero())) == 0;
+  const bool large = finite && most >= kLeast;
+  out.scale = large ? most / 127 : finite ? 0.0f : __builtin_nanf("");
+  const auto inverse = Q::set(large ? 127 / most : 0.0f);
+  typename Q::F quants[2];
+  for (int half = 0; half < 2; ++half) {
+    quants[half] = finite ? Q::round(Q::mul(parts[half], inverse)) : Q::zero();
+    Q::store_int8(out.quant + 16 * half, quants[half]);
+  }
+  out.minus_sum = -static_cast<std::int32_t>(Q::sum(Q::add(quants[0], quants[1])));
+}
+
+template <class L, class Q>
+void column_kernel(const std::byte* block, std::int64_t cols, const float* x, float* sums) {
+  constexpr int kParts = kInterleavedTileRows / L::kRows;
+  const std::int64_t words = column_words(cols);
+  typename L::F acc[2 * kParts];
+  for (auto& sum : acc) sum = L::zero();
+  UnpackedGroup<L> unpacked;
+  unpacked.scale[0] = L::set(1.0f);
+  for (std::int64_t first = 0; first < cols; first += 32) {
+    Q8Group group;
+    const auto count = static_cast<int>(cols - first < 32 ? cols - first : 32);
+    quantise_scaled<Q>(x + first, block + 2 * first, count, group);
+    const int present = (count + 3) / 4;
+    for (int half = 0; half < 2; ++half) {
+      const std::byte* from = block + column_scale_bytes(cols) + 64 * (half * words + first / 4);
+      for (int part = 0; part < kParts; ++part) {
+        for (int w = 0; w < 8; ++w) {
+          const auto word = w < present ? L::load_words(from + 64 * w + 4 * part * L::kRows) : L::bits(0);
+          unpacked.words[w] = L::from_signed(word);
+        }
+        auto& sum = acc[half * kParts + part];
+        sum = add_group<L, UnitsQ8_0<L>>(unpacked, group, sum);
+      }
+    }
+  }
+  for (int part = 0; part < 2 * kParts; ++part) L::store(sums + part * L::kRows, acc[part]);
+}
+
+/// Q8_0 with both kernels.
+template <class L, class Q>
+constexpr MatmulKernel make_q8_0_kernels() {
+  MatmulKernel kernel = make_q8_kernel<L, UnitsQ8_0>(DType::kQ8_0);
+  kernel.columns = column_kernel<L, Q>;
+  return kernel;
+}
+
+}  // namespace junto
