@@ -13,6 +13,8 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <map>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -35,7 +37,8 @@ struct Options {
 struct Contender {
   std::string name;
   std::size_t count = 1;  // sequences
-  Session session;
+  RoutingPolicy policy;
+  std::shared_ptr<Session> session;  // of all contenders with this model
   std::vector<Sequence> sequences;
   std::vector<double> tokens_per_s;  // by turn
   double bytes_per_token = 0;
@@ -51,30 +54,37 @@ double median(std::vector<double> values, double at = 0.5) {
   return *place;
 }
 
-Contender open_contender(const std::string& text, const Options& options) {
+using Sessions = std::map<std::string, std::shared_ptr<Session>>;  // by model
+
+Contender open_contender(const std::string& text, const Options& options, Sessions& sessions) {
   Contender contender;
   contender.name = text;
-  std::string model = text;
-  ModelOptions open;
+  std::string model = text, policy;
   if (const std::size_t star = model.rfind('*'); star != std::string::npos) {
     contender.count = static_cast<std::size_t>(
         std::max<std::int64_t>(1, parse_numbers(model.substr(star + 1), text, "a number of sequences", 4096).at(0)));
     model.resize(star);
   }
   if (const std::size_t at = model.rfind('@'); at != std::string::npos) {
-    open.policy = model.substr(at + 1);
+    policy = model.substr(at + 1);
     model.resize(at);
   }
-  open.path = model;
-  open.threads = options.threads;
-  open.lazy_experts = false;
-  contender.session = open_session(open);
-  start_decoder(contender.session, options.context + options.tokens + 1);
+  std::shared_ptr<Session>& session = sessions[model];
+  if (session == nullptr) {
+    ModelOptions open;
+    open.path = model;
+    open.threads = options.threads;
+    open.lazy_experts = false;
+    session = std::make_shared<Session>(open_session(open));
+    start_decoder(*session, options.context + options.tokens + 1);
+  }
+  contender.session = session;
+  contender.policy = policy_for(*session->model, policy);
   return contender;
 }
 
 std::int32_t draw_id(const Contender& contender, std::mt19937& generator) {
-  return static_cast<std::int32_t>(generator() % static_cast<unsigned>(contender.session.model->config.vocab_size));
+  return static_cast<std::int32_t>(generator() % static_cast<unsigned>(contender.session->model->config.vocab_size));
 }
 
 void feed_context(Contender& contender, const Options& options) {
@@ -82,8 +92,9 @@ void feed_context(Contender& contender, const Options& options) {
     std::mt19937 generator(static_cast<unsigned>(s));
     std::vector<std::int32_t> ids;
     for (std::int64_t i = 0; i < options.context; ++i) ids.push_back(draw_id(contender, generator));
-    contender.sequences.push_back(new_sequence(contender.session));
-    if (!ids.empty()) contender.session.decoder->feed(contender.sequences.back(), ids);
+    Sequence& sequence = contender.sequences.emplace_back();
+    sequence.policy = contender.policy;
+    if (!ids.empty()) contender.session->decoder->feed(sequence, ids);
   }
 }
 
@@ -100,18 +111,18 @@ void step(Contender& contender, std::mt19937& generator) {
   Batch batch;
   batch.sequences = sequences;
   batch.rows = rows;
-  contender.session.decoder->forward(batch);
+  contender.session->decoder->forward(batch);
 }
 
 void take_turn(Contender& contender, const Options& options, unsigned turn) {
   std::mt19937 generator(1000 + turn);
   step(contender, generator);
-  contender.session.decoder->reset_counters();
+  contender.session->decoder->reset_counters();
   const double begin = now_s();
   for (std::int64_t i = 0; i < options.tokens; ++i) step(contender, generator);
   const double tokens = static_cast<double>(options.tokens) * static_cast<double>(contender.count);
   contender.tokens_per_s.push_back(tokens / (now_s() - begin));
-  contender.bytes_per_token = static_cast<double>(contender.session.decoder->counters().bytes_read) / tokens;
+  contender.bytes_per_token = static_cast<double>(contender.session->decoder->counters().bytes_read) / tokens;
   for (Sequence& sequence : contender.sequences) truncate(sequence, options.context);
 }
 
@@ -190,7 +201,8 @@ Options parse(int count, char** arguments) {
 
 void run(const Options& options) {
   std::vector<Contender> contenders;
-  for (const std::string& text : options.contenders) contenders.push_back(open_contender(text, options));
+  Sessions sessions;
+  for (const std::string& text : options.contenders) contenders.push_back(open_contender(text, options, sessions));
   for (Contender& contender : contenders) {
     feed_context(contender, options);
     take_turn(contender, options, 0);
