@@ -38,6 +38,9 @@ class DirectFile : public BlockReader {
     return done;
   }
 
+  int descriptor() const override { return fd_; }
+  std::string path() const override { return path_; }
+
  private:
   std::string path_;
   int fd_ = -1;

@@ -17,6 +17,9 @@ class BlockReader {
   /// the file may lie within: then what is behind it is left alone. Returns the bytes that were read. Throws Error
   /// naming the file where it cannot be read.
   virtual std::size_t read(std::uint64_t offset, std::span<std::byte> to) = 0;
+  /// Of the open file, where others may read from it as read() does; -1: only read() does.
+  virtual int descriptor() const { return -1; }
+  virtual std::string path() const { return ""; }  // for errors
 };
 
 inline constexpr std::size_t kDirectAlignment = 4096;

@@ -22,6 +22,9 @@ Command train_command();
 Command bench_command();
 Command trace_command();
 Command simulate_command();
+Command pack_command();
+Command unpack_command();
+Command fit_command();
 Command fetch_command();
 Command completion_command();
 

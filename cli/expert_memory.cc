@@ -15,8 +15,9 @@ namespace {
 
 constexpr std::int64_t kReserve_bytes = std::int64_t{192} << 20;  // program, buffers, a short context
 
-// blk.3.ffn_up_exps.weight and blk.3.ffn_up.5.weight.
+// blk.3.ffn_up_exps.weight, blk.3.ffn_up.5.weight and blk.3.experts.packed.
 bool is_routed_expert(std::string_view name) {
+  if (name.ends_with(".experts.packed")) return true;
   for (const std::string_view part : {"ffn_gate", "ffn_up", "ffn_down_t", "ffn_down"}) {
     const std::size_t at = name.find(part);
     if (at == std::string_view::npos) continue;
@@ -28,6 +29,10 @@ bool is_routed_expert(std::string_view name) {
 
 std::string bytes_text(std::int64_t bytes) {
   return format_quantity(static_cast<double>(bytes), "B");
+}
+
+double ratio(double part, double of) {
+  return of > 0 ? part / of : 0;
 }
 
 double hit_ratio(const ExpertCacheCounters& c) {
@@ -52,6 +57,11 @@ std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options) {
        .target = &options.hot_set,
        .value = "FILE",
        .help = "With --evict static: the trace (junto trace) whose most used experts stay in memory"},
+      {.name = "--prefetch",
+       .target = &options.prefetch,
+       .help = "What is guessed of the next layer's experts, and read early: none (default), next-router, "
+               "previous-token, previous-layer, frequency",
+       .choices = {"none", "next-router", "previous-token", "previous-layer", "frequency"}},
   };
 }
 
@@ -69,6 +79,13 @@ std::int64_t parse_bytes(std::string_view text, std::string_view name) {
     return static_cast<std::int64_t>(number * factor);
   }
   fail(name, "is " + printable(text) + ", expected a size such as 1.2GiB or 800MB, or auto");
+}
+
+ReadEngine parse_read_engine(const char* text) {
+  const std::string_view name = text ? text : "";
+  if (name.empty() || name == "uring") return ReadEngine::kAuto;
+  if (name == "threads") return ReadEngine::kThreads;
+  fail("JUNTO_IO", "is " + printable(name) + ", expected uring or threads");
 }
 
 StoredBytes stored_bytes_of(const Checkpoint& checkpoint) {
@@ -101,31 +118,54 @@ bool is_streaming(const Model& model) {
   return model.cache && !model.cache->mapped();
 }
 
-std::string describe_streaming(const ExpertCache& cache, std::int64_t experts_bytes) {
-  const auto slots = static_cast<std::int64_t>(cache.slots());
-  return "streams " + bytes_text(experts_bytes) + " of experts through " +
-         bytes_text(slots * static_cast<std::int64_t>(cache.slot_bytes())) + ": " + std::to_string(slots) + " of " +
-         std::to_string(cache.experts()) + " in memory, evicting " + std::string(evict_name(cache.evict()));
+std::string describe_streaming(std::int64_t experts_bytes, std::int64_t slots, std::int64_t slot_bytes,
+                               std::int64_t experts, std::string_view evict) {
+  return "streams " + bytes_text(experts_bytes) + " of experts through " + bytes_text(slots * slot_bytes) + ": " +
+         std::to_string(slots) + " of " + std::to_string(experts) + " in memory, evicting " + std::string(evict);
 }
 
 Json streaming_json(const ExpertCache& cache) {
   const ExpertCacheCounters c = cache.counters();
-  return {{"slots", cache.slots()},
-          {"experts", cache.experts()},
-          {"evict", evict_name(cache.evict())},
-          {"hits", c.hits},
-          {"misses", c.misses},
-          {"hit_ratio", hit_ratio(c)},
-          {"bytes_read", c.bytes_read},
-          {"stall_s", c.stall_s}};
+  Json out = {{"slots", cache.slots()},
+              {"experts", cache.experts()},
+              {"evict", evict_name(cache.evict())},
+              {"engine", cache.engine()},
+              {"hits", c.hits},
+              {"misses", c.misses},
+              {"hit_ratio", hit_ratio(c)},
+              {"bytes_read", c.bytes_read},
+              {"bytes_read_per_s", ratio(static_cast<double>(c.bytes_read), c.passed_s)},
+              {"stall_s", c.stall_s},
+              {"prefetch", prefetch_name(cache.prefetch())}};
+  if (cache.prefetch() == Prefetch::kNone) return out;
+  out["prefetch_hits"] = c.prefetch_hits;
+  out["late_prefetches"] = c.late_prefetches;
+  out["wasted_prefetches"] = c.wasted_prefetches;
+  out["dropped_prefetches"] = c.dropped_prefetches;
+  out["guessed"] = c.guessed;
+  out["recall"] = ratio(static_cast<double>(c.guessed_right), static_cast<double>(c.guessable));
+  out["precision"] = ratio(static_cast<double>(c.guessed_right), static_cast<double>(c.guessed));
+  return out;
 }
 
 std::string streaming_line(const ExpertCache& cache) {
   const ExpertCacheCounters c = cache.counters();
-  char text[160];
-  std::snprintf(text, sizeof text, "%.0f %% of experts were in memory, %s read, %.2f s stalled", 100 * hit_ratio(c),
-                bytes_text(c.bytes_read).c_str(), c.stall_s);
-  return text;
+  char text[320];
+  std::snprintf(text, sizeof text, "%.0f %% of experts were in memory, %s read at %s/s, %.2f s stalled",
+                100 * hit_ratio(c), bytes_text(c.bytes_read).c_str(),
+                bytes_text(static_cast<std::int64_t>(ratio(static_cast<double>(c.bytes_read), c.passed_s))).c_str(),
+                c.stall_s);
+  std::string line = text;
+  if (cache.prefetch() == Prefetch::kNone) return line;
+  std::snprintf(
+      text, sizeof text,
+      "; %s: %lld prefetched in time, %lld late, %lld wasted, %lld dropped, recall %.0f %%, precision %.0f %%",
+      std::string(prefetch_name(cache.prefetch())).c_str(), static_cast<long long>(c.prefetch_hits),
+      static_cast<long long>(c.late_prefetches), static_cast<long long>(c.wasted_prefetches),
+      static_cast<long long>(c.dropped_prefetches),
+      100 * ratio(static_cast<double>(c.guessed_right), static_cast<double>(c.guessable)),
+      100 * ratio(static_cast<double>(c.guessed_right), static_cast<double>(c.guessed)));
+  return line + text;
 }
 
 }  // namespace junto

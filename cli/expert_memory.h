@@ -17,13 +17,18 @@ struct ExpertMemoryOptions {
   std::string budget = "auto";
   std::string evict = "lfu";
   std::string hot_set;  // a trace
+  std::string prefetch = "none";
 };
 
-/// --expert-memory, --evict and --hot-set.
+/// --expert-memory, --evict, --hot-set and --prefetch.
 std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options);
 
 /// "1.2GiB", "800MB", "4096" (bytes). Throws Error naming `name` and the forms there are.
 std::int64_t parse_bytes(std::string_view text, std::string_view name);
+
+/// JUNTO_IO, "uring" or "threads"; null or empty: the former where the system lets us. Throws Error naming what there
+/// is.
+ReadEngine parse_read_engine(const char* text);
 
 /// What of a checkpoint is routed experts, and what is read for every token.
 struct StoredBytes {
@@ -42,12 +47,15 @@ std::int64_t choose_expert_memory(const ExpertMemoryOptions& options, const Stor
 bool is_streaming(const Model& model);
 
 /// "streams 3.62 GB of experts through 1.2 GB: 378 of 1024 in memory, evicting lfu".
-std::string describe_streaming(const ExpertCache& cache, std::int64_t experts_bytes);
+std::string describe_streaming(std::int64_t experts_bytes, std::int64_t slots, std::int64_t slot_bytes,
+                               std::int64_t experts, std::string_view evict);
 
-/// {"slots", "experts", "evict", "hits", "misses", "hit_ratio", "bytes_read", "stall_s"}.
+/// {"slots", "experts", "evict", "engine", "hits", "misses", "hit_ratio", "bytes_read", "bytes_read_per_s", "stall_s",
+/// "prefetch"}, and where something is prefetched {"prefetch_hits", "late_prefetches", "wasted_prefetches",
+/// "dropped_prefetches", "guessed", "recall", "precision"}.
 Json streaming_json(const ExpertCache& cache);
 
-/// "61 % of experts were in memory, 2.1 GB read, 3.2 s stalled".
+/// "61 % of experts were in memory, 2.1 GB read at 1.1 GB/s, 3.2 s stalled", then what prefetching did.
 std::string streaming_line(const ExpertCache& cache);
 
 }  // namespace junto

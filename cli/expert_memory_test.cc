@@ -18,6 +18,12 @@ TEST(ExpertMemory, SizesHaveUnits) {
     EXPECT_THROW(parse_bytes(bad, "--m"), Error) << bad;
 }
 
+TEST(ExpertMemory, FilesAreReadAsTheEnvironmentSays) {
+  EXPECT_EQ(parse_read_engine(nullptr), ReadEngine::kAuto);
+  EXPECT_EQ(parse_read_engine("threads"), ReadEngine::kThreads);
+  EXPECT_THROW(parse_read_engine("aio"), Error);
+}
+
 TEST(ExpertMemory, AutoStreamsWhatDoesNotFit) {
   const ExpertMemoryOptions automatic;
   const StoredBytes model{.all = 4 * kGiB, .experts = 3 * kGiB};

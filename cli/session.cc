@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "cli/fetch.h"
+#include "cli/forecast.h"
 #include "cli/machine.h"
 #include "cli/terminal.h"
 #include "format/tokenizer/unicode.h"
@@ -123,7 +125,16 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
   } else if (!experts.hot_set.empty()) {
     fail("--hot-set", "is given, but --evict is " + experts.evict + ", expected static");
   }
+  options.prefetch = parse_prefetch(experts.prefetch);
+  options.read_engine = parse_read_engine(std::getenv("JUNTO_IO"));
   options.expert_memory = choose_expert_memory(experts, stored, available, session.checkpoint.path);
+  if (options.expert_memory > 0) {
+    const Forecast found = forecast_model(session.checkpoint, experts, available, 0, model.kv, model.threads);
+    const Needs& needs = found.needs;
+    print_note(session.checkpoint.path + ": " +
+               describe_streaming(stored.experts, needs.cached, needs.slot, needs.expert_count, experts.evict) + "; " +
+               describe_forecast(found));
+  }
   // Streamed experts lie in slots, and only the rest of the model is copied.
   const std::int64_t copied = options.expert_memory > 0 ? stored.all - stored.experts : stored.all;
   session.weights_copied = !float_activations && copied < available / 2;
@@ -139,8 +150,6 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
     const ExpertCache& cache = *session.model->cache;
     session.slots =
         std::make_shared<const MemoryPromise>(cache.slots() * static_cast<std::int64_t>(cache.slot_bytes()));
-    progress.reset();
-    print_note(session.checkpoint.path + ": " + describe_streaming(cache, stored.experts));
   }
 }
 

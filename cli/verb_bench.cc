@@ -33,6 +33,10 @@ struct BenchOptions {
   bool json = false;
 };
 
+constexpr double kDiskProbe_s = 0.3;
+// Warm-ups that fill the slots of streamed experts, whose memory is new to the process: steady state is measured.
+constexpr int kMostFillings = 64;
+
 /// pp512, or tg64 @ d4096.
 struct BenchTest {
   bool prefill = true;
@@ -48,11 +52,19 @@ struct BenchResult {
   BenchTest test;
   std::vector<double> tokens_per_s;      // one a repetition
   std::vector<double> read_bytes_per_s;  // the machine's, measured before each repetition
+  std::vector<double> disk_bytes_per_s;  // where experts are streamed: measured before and after each repetition
+  std::vector<double> disk_shares;       // bytes streamed per second of each repetition against that
   double bytes_per_token = 0;
 };
 
 double mean(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::ranges::sort(values);
+  return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
 }
 
 /// Of a sample: divided by n - 1.
@@ -157,10 +169,22 @@ BenchResult Bench::measure(const BenchTest& test, int repeat) {
   BenchTest warm_up = test;
   warm_up.tokens = std::min<std::int64_t>(test.tokens, test.prefill ? 64 : 2);
   repetition(warm_up);
+  ExpertCache* const cache = is_streaming(*session_.model) ? session_.model->cache.get() : nullptr;
+  warm_up.tokens = test.prefill ? warm_up.tokens : 4;
+  for (int i = 0; cache && cache->empty_slots() > 0 && i < kMostFillings; ++i) repetition(warm_up);
+  if (cache) cache->reset_counters();
   for (int i = 0; i < repeat; ++i) {
     result.read_bytes_per_s.push_back(probe_.measure(0.03));
     session_.decoder->reset_counters();
+    const double disk_before = cache ? cache->measure_disk(kDiskProbe_s) : 0;
+    const std::int64_t streamed_before = cache ? cache->counters().bytes_read : 0;
     const double seconds = repetition(test);
+    if (cache) {
+      const std::int64_t streamed = cache->counters().bytes_read - streamed_before;
+      const double disk = (disk_before + cache->measure_disk(kDiskProbe_s)) / 2;
+      result.disk_bytes_per_s.push_back(disk);
+      result.disk_shares.push_back(static_cast<double>(streamed) / seconds / disk);
+    }
     result.tokens_per_s.push_back(static_cast<double>(test.tokens) / seconds);
     const DecoderCounters& work = session_.decoder->counters();
     result.bytes_per_token = static_cast<double>(work.bytes_read) / static_cast<double>(work.rows);
@@ -221,6 +245,10 @@ Json json_of(const std::vector<BenchResult>& results, const ModelReport& report,
                    {"bytes_per_token", result.bytes_per_token},
                    {"read_bytes_per_s", mean(result.read_bytes_per_s)},
                    {"share_of_read_limit", share_of_limit(result)}});
+    if (result.disk_shares.empty()) continue;
+    out.back()["streaming"] = streaming_json(*session.model->cache);
+    out.back()["streaming"]["disk_bytes_per_s"] = median(result.disk_bytes_per_s);
+    out.back()["streaming"]["share_of_disk"] = median(result.disk_shares);
   }
   return out;
 }
@@ -256,7 +284,15 @@ int run_bench(const BenchOptions& options) {
   } else {
     std::fputs((output == "csv" ? to_csv(table) : to_markdown(table)).c_str(), stdout);
   }
-  if (is_streaming(*session.model)) print_note(streaming_line(*session.model->cache));
+  if (is_streaming(*session.model)) {
+    print_note(streaming_line(*session.model->cache));
+    for (const BenchResult& result : results) {
+      print_note(result.test.name() + ": " + fixed(100 * median(result.disk_shares), 0) + " % of the " +
+                 format_quantity(median(result.disk_bytes_per_s), "B") +
+                 "/s that the disk gives to direct reads of experts at random offsets (" +
+                 std::string(session.model->cache->engine()) + ")");
+    }
+  }
   return 0;
 }
 

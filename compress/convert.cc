@@ -12,6 +12,7 @@
 #include "compress/tokenizer_keys.h"
 #include "format/checkpoint.h"
 #include "format/gguf.h"
+#include "format/packed_experts.h"
 
 namespace junto {
 namespace {
@@ -68,6 +69,7 @@ ConvertReport convert(const ConvertOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   check_destination(options);
   const Checkpoint checkpoint = open_checkpoint(options.source);
+  if (checkpoint.metadata.contains(kPackedKey)) fail(options.source, "is packed; junto unpack restores what it was");
   const ModelSource source = describe_model(checkpoint);
   FilePlan file{identify_for_gguf(checkpoint, source), {}, {}};
   GgufIdentity& identity = file.identity;

@@ -135,15 +135,22 @@ ExpertUse run_streamed(Pass& pass, std::size_t block, const RoutePlan& plan, Exp
   groups.active.swap(w.in_memory);
   if (w.streamed.empty()) compute();
   bool first = true;
-  cache.run(static_cast<int>(block), w.streamed, [&](std::span<const std::int32_t> ready) {
-    if (!std::exchange(first, false)) groups.active.clear();
-    groups.active.insert(groups.active.end(), ready.begin(), ready.end());
-    std::ranges::sort(groups.active);
-    for (const std::int32_t e : ready) {
-      experts[static_cast<std::size_t>(e)] = cache.expert(static_cast<int>(block), e);
-    }
-    compute();
-  });
+  cache.run(
+      static_cast<int>(block), w.streamed,
+      [&](std::span<const std::int32_t> ready) {
+        if (!std::exchange(first, false)) groups.active.clear();
+        groups.active.insert(groups.active.end(), ready.begin(), ready.end());
+        std::ranges::sort(groups.active);
+        for (const std::int32_t e : ready) {
+          experts[static_cast<std::size_t>(e)] = cache.expert(static_cast<int>(block), e);
+        }
+        compute();
+      },
+      [&](int next) {
+        const auto later =
+            static_cast<std::size_t>(next);  // the first block again after the last: that is the next token's
+        return later > block ? guess_scores(pass, later) : std::span<const float>();
+      });
   groups.active.swap(w.in_memory);
   return use;
 }

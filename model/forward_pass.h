@@ -63,6 +63,12 @@ struct Workspace {
   std::vector<const ExpertWeights*> joint_experts;  // [E + 1]
   std::vector<std::int32_t> streamed, in_memory;    // active experts by where they are
   RouteScratch route;
+  struct {
+    Matrix<float> normed, logits;
+    ActivationRows rows;
+    RoutePlan plan;
+    std::vector<float> scores;
+  } next;  // of guess_scores()
   ExpertGroups groups, unit_groups;
   ExpertScratch experts, dense;
   AttendScratch attend;
@@ -136,6 +142,12 @@ void run_ffn(Pass& pass, std::size_t block);
 /// Router logits [rows, E] of pass.w.normed, then the plan of all rows in pass.w.plan and its groups in pass.w.groups.
 void route_rows(Pass& pass, std::size_t block, const Linear& router, const RouterSpec& spec,
                 std::span<const float> selection_bias, bool mixer);
+
+/// What the router of a later block says of the hidden state that this block's experts read: for each expert the
+/// weights that it would give to the rows, summed [E]. All alike where there are too many rows for the router to be
+/// cheap; empty where the block's experts read no such state. A guess of what that block will ask for, and changes
+/// nothing.
+std::span<const float> guess_scores(Pass& pass, std::size_t block);
 
 void observe(const Pass& pass, Point point, std::size_t block, MatrixView<const float> values, bool mixer = false);
 

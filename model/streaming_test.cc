@@ -40,6 +40,8 @@ TEST_P(Streaming, GivesTheBitsOfTheResidentModel) {
     for (const Evict evict : {Evict::kLru, Evict::kLayer}) {
       options.expert_memory = budget;
       options.evict = evict;
+      options.prefetch = evict == Evict::kLru ? Prefetch::kNextRouter : Prefetch::kFrequency;
+      options.read_engine = evict == Evict::kLru ? ReadEngine::kThreads : ReadEngine::kAuto;
       const std::shared_ptr<Model> model = load_model(path(), options);
       ASSERT_TRUE(model->cache);
       const std::vector<float> found = logits_of(model, pool);

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "format/packed_experts.h"
 #include "kernels/interleave.h"
 
 namespace junto {
@@ -124,8 +126,9 @@ class Tensors {
 
 class Loader {
  public:
-  Loader(const std::string& path, const ModelConfig& config, const TensorTable& table, const LoadOptions& options)
-      : config_(config), hidden_(config.hidden_size), tensors_(path, table, options) {}
+  Loader(const std::string& path, const ModelConfig& config, const TensorTable& table,
+         const std::optional<PackedExperts>& packed, const LoadOptions& options)
+      : config_(config), hidden_(config.hidden_size), packed_(packed), tensors_(path, table, options) {}
 
   void load(Model& model);
 
@@ -144,9 +147,12 @@ class Loader {
   Linear stored_expert(std::size_t index, const std::string& part, int expert, std::int64_t rows, std::int64_t cols,
                        bool by_column);
   std::vector<float> expert_bias(std::size_t index, const char* part, int expert, std::int64_t rows);
+  std::optional<WeightMatrix> packed_expert_matrix(std::size_t index, const std::string& stack, int expert,
+                                                   std::int64_t rows, std::int64_t cols);
 
   const ModelConfig& config_;
   const std::int64_t hidden_;
+  const std::optional<PackedExperts>& packed_;
   Tensors tensors_;
 };
 
@@ -286,7 +292,12 @@ std::vector<float> Loader::expert_bias(std::size_t index, const char* part, int 
 }
 
 Linear Loader::expert_matrix(std::size_t index, const char* part, int expert, std::int64_t rows, std::int64_t cols) {
-  Linear linear = stored_expert(index, part, expert, rows, cols, false);
+  Linear linear;
+  if (const auto packed = packed_expert_matrix(index, in_block(index, part) + "_exps", expert, rows, cols)) {
+    linear.weights = *packed;
+  } else {
+    linear = stored_expert(index, part, expert, rows, cols, false);
+  }
   linear.bias = expert_bias(index, part, expert, linear.weights.rows);
   return linear;
 }
@@ -300,6 +311,32 @@ Linear Loader::expert_columns(std::size_t index, const char* part, int expert, s
   Linear linear = stored_expert(index, by_column, expert, rows, cols, true);
   linear.bias = expert_bias(index, part, expert, rows);
   return linear;
+}
+
+// In the kernels' layout in the mapped file (format/packed_experts.h); nothing where the block is not packed.
+std::optional<WeightMatrix> Loader::packed_expert_matrix(std::size_t index, const std::string& stack, int expert,
+                                                         std::int64_t rows, std::int64_t cols) {
+  const auto layer = packed_ ? packed_->layers.find(static_cast<int>(index)) : decltype(packed_->layers.begin()){};
+  if (!packed_ || layer == packed_->layers.end()) return std::nullopt;
+  const PackedLayer& packed = layer->second;
+  const std::string name = packed_tensor_name(static_cast<int>(index));
+  const Tensor& blob = tensors_.require(name);
+  tensors_.expect_shape(name, blob, {packed.experts, static_cast<std::int64_t>(packed.expert_bytes)});
+  if (blob.type != DType::kI8 || expert >= packed.experts) {
+    fail(tensors_.path(), "tensor " + name + " has no expert " + std::to_string(expert) + " of type i8");
+  }
+  for (std::size_t p = 0; p < packed.parts.size(); ++p) {
+    const PackedPart& part = packed.parts[p];
+    if (part.tensor != stack + ".weight") continue;
+    if ((rows >= 0 && part.rows != rows) || (cols >= 0 && part.cols != cols)) {
+      fail(tensors_.path(), "tensor " + part.tensor + " is packed as " + to_string(Shape{part.rows, part.cols}) +
+                                ", expected " +
+                                to_string(Shape{rows >= 0 ? rows : part.rows, cols >= 0 ? cols : part.cols}));
+    }
+    return packed_matrix(packed, p, blob.bytes.data() + static_cast<std::uint64_t>(expert) * packed.expert_bytes,
+                         blob.keep_alive);
+  }
+  return std::nullopt;
 }
 
 ExpertWeights Loader::ffn(const std::string& gate, const std::string& up, const std::string& down,
@@ -406,11 +443,28 @@ void Loader::load(Model& model) {
   tensors_.refuse_unused(config_.blocks.size());
 }
 
-bool has_routed_experts(const Model& model) {
+// Packed ones are in the kernels' layout already.
+bool has_experts_to_interleave(const Model& model) {
   const auto table = model.experts->snapshot();
   return std::ranges::any_of(table->layers, [](const ExpertLayer& layer) {
-    return std::ranges::any_of(layer.experts, [](const ExpertWeights* expert) { return has_weights(expert->kind); });
+    return std::ranges::any_of(layer.experts, [](const ExpertWeights* expert) {
+      return has_weights(expert->kind) && expert->up.weights.layout == WeightLayout::kRows;
+    });
   });
+}
+
+// Of an expert whose matrices follow one another from a page on, as they will lie in a slot: what one read brings. 0 of
+// others.
+std::size_t whole_bytes(const std::vector<MatrixPlace>& places) {
+  std::size_t bytes = 0;
+  for (const MatrixPlace& place : places) {
+    const bool follows = place.stored.layout == WeightLayout::kInterleaved && place.file == places[0].file &&
+                         place.offset == places[0].offset + bytes;
+    if (!follows) return 0;
+    bytes += bytes_in_slot(place.stored);
+  }
+  const bool on_page = !places.empty() && places[0].offset % kDirectAlignment == 0;
+  return on_page ? (bytes + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment : 0;
 }
 
 // The places of all routed experts in their files.
@@ -440,6 +494,7 @@ std::unique_ptr<ExpertCache> stream_experts(const Model& model, const LoadOption
       for (const Linear* linear : {&expert->gate, &expert->up, &expert->down}) {
         if (!linear->empty()) place.places.push_back(place_of(linear->weights));
       }
+      place.whole_bytes = whole_bytes(place.places);
     }
   }
   ExpertCacheOptions cache;
@@ -455,6 +510,8 @@ std::unique_ptr<ExpertCache> stream_experts(const Model& model, const LoadOption
     }
     cache.known.popularity = options.popularity;
   }
+  cache.engine = options.read_engine;
+  cache.prefetch = mapped ? Prefetch::kNone : options.prefetch;
   return std::make_unique<ExpertCache>(std::move(layers), std::move(readers), cache, model.path);
 }
 
@@ -482,8 +539,9 @@ std::shared_ptr<Model> load_model(const Checkpoint& checkpoint, const LoadOption
   auto model = std::make_shared<Model>();
   model->path = checkpoint.path;
   model->config = std::move(source.config);
-  Loader(model->path, model->config, source.tensors, options).load(*model);
-  const bool lazy = options.lazy_experts && options.pool != nullptr && has_routed_experts(*model);
+  const std::optional<PackedExperts> packed = parse_packed_experts(checkpoint.metadata);
+  Loader(model->path, model->config, source.tensors, packed, options).load(*model);
+  const bool lazy = options.lazy_experts && options.pool != nullptr && has_experts_to_interleave(*model);
   if (options.expert_memory > 0 || lazy) model->cache = stream_experts(*model, options);
   source.config = model->config;
   model->fingerprint = fingerprint_of(source);

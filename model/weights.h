@@ -98,6 +98,8 @@ struct LoadOptions {
   Evict evict = Evict::kLfu;
   /// For Evict::kStatic: how popular each expert of the routed layers is, layer by layer.
   std::vector<double> popularity = {};
+  ReadEngine read_engine = ReadEngine::kAuto;
+  Prefetch prefetch = Prefetch::kNone;
   /// Tensors taken so far and in all.
   std::function<void(std::size_t done, std::size_t all)> progress;
 };

@@ -12,21 +12,14 @@
 namespace junto {
 namespace {
 
-constexpr std::size_t kMatrixAlignment = 64;
-
-std::size_t rounded_up(std::size_t bytes, std::size_t to) {
-  return (bytes + to - 1) / to * to;
-}
-
-std::size_t bytes_in_slot(const WeightMatrix& stored) {
-  return rounded_up(gains_from_interleaving(stored) ? interleaved_bytes(stored) : stored.stored_bytes(),
-                    kMatrixAlignment);
+std::size_t stored_bytes(const WeightMatrix& stored) {
+  return stored.bytes();
 }
 
 std::size_t bytes_in_slot(const ExpertPlace& place) {
   std::size_t bytes = 0;
   for (const MatrixPlace& matrix : place.places) bytes += bytes_in_slot(matrix.stored);
-  return bytes;
+  return std::max(bytes, place.whole_bytes);
 }
 
 std::vector<int> sizes_of(const std::vector<std::vector<ExpertPlace>>& experts) {
@@ -46,14 +39,10 @@ WeightMatrix matrix_at(const WeightMatrix& stored, const std::byte* data, std::s
   return out;
 }
 
-/// Into a slot.
-void put_matrix(const WeightMatrix& stored, std::byte* to) {
-  if (gains_from_interleaving(stored)) {
-    interleave_groups(stored, {0, interleaved_groups(stored)}, to);
-  } else {
-    std::memcpy(to, stored.data, stored.stored_bytes());
-  }
-}
+constexpr std::size_t kLargePage = std::size_t{2} << 20;
+// Guesses take at most this share of the slots, and none where slots are few: they must not send away what a layer
+// needs while it computes.
+constexpr std::size_t kGuessShare = 4;
 
 double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -66,39 +55,46 @@ ExpertCache::ExpertCache(std::vector<std::vector<ExpertPlace>> experts,
                          std::string where)
     : options_(options),
       where_(std::move(where)),
-      readers_(std::move(readers)),
-      eviction_(options.evict, sizes_of(experts), options.known) {
+      eviction_(options.evict, sizes_of(experts), options.known),
+      predictor_(options.prefetch, sizes_of(experts)) {
+  std::size_t largest_matrix = 0;
+  bool any_whole = false;
   for (auto& layer : experts) {
     for (ExpertPlace& place : layer) {
       if (!place.places.empty()) ++experts_;
       slot_bytes_ = std::max(slot_bytes_, bytes_in_slot(place));
       for (const MatrixPlace& matrix : place.places) {
-        largest_matrix_ = std::max(largest_matrix_, matrix.stored.stored_bytes());
+        largest_matrix = std::max({largest_matrix, stored_bytes(matrix.stored), place.whole_bytes});
       }
+      any_whole = any_whole || place.whole_bytes > 0;
       places_.push_back(std::move(place));
     }
   }
   if (experts_ == 0) fail(where_, "has no experts to stream");
+  if (any_whole) slot_bytes_ = (slot_bytes_ + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
   const auto budget = static_cast<std::size_t>(std::max<std::int64_t>(0, options.budget_bytes));
   const std::size_t count = std::min(budget / slot_bytes_, static_cast<std::size_t>(experts_));
   if (count == 0) {
     fail(where_, "expert memory is " + std::to_string(budget) + " bytes, expected at least the " +
                      std::to_string(slot_bytes_) + " of one expert");
   }
-  memory_ = allocate_weights(count * slot_bytes_);
+  memory_ = allocate_weights(std::max(count * slot_bytes_, kLargePage));  // of which the first page is aligned
   slots_.resize(count);
   for (std::size_t s = 0; s < count; ++s) slots_[s].data = memory_.get() + s * slot_bytes_;
   slot_of_cell_.assign(places_.size(), -1);
-  for (int i = 0; i < std::max(1, options.readers); ++i) threads_.emplace_back([this] { read_jobs(); });
+  reads_ = std::make_unique<ExpertReads>(
+      std::move(readers), largest_matrix, options.mapped, options.engine,
+      any_whole ? std::span(memory_.get(), count * slot_bytes_) : std::span<std::byte>(), where_,
+      [this](const ExpertReads::Job& job, std::exception_ptr error) { arrived(job, std::move(error)); });
 }
 
 ExpertCache::~ExpertCache() {
-  {
-    const std::lock_guard lock(mutex_);
-    stop_ = true;
-  }
-  has_jobs_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  reads_.reset();
+}
+
+int ExpertCache::empty_slots() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<int>(std::ranges::count(slots_, State::kEmpty, &Slot::state));
 }
 
 ExpertCacheCounters ExpertCache::counters() const {
@@ -106,9 +102,22 @@ ExpertCacheCounters ExpertCache::counters() const {
   return counters_;
 }
 
+double ExpertCache::measure_disk(double seconds) {
+  const std::lock_guard one_layer(run_mutex_);
+  std::vector<ExpertReads::Job> all;
+  for (const ExpertPlace& place : places_) {
+    for (const MatrixPlace& matrix : place.places) {
+      if (place.whole_bytes == 0 || &matrix == &place.places[0])
+        all.push_back({&matrix, nullptr, -1, place.whole_bytes});
+    }
+  }
+  return reads_->measure(all, seconds);
+}
+
 void ExpertCache::reset_counters() {
   const std::lock_guard lock(mutex_);
   counters_ = {};
+  began_s_ = 0;
 }
 
 const ExpertWeights* ExpertCache::expert(int layer, std::int32_t expert) const {
@@ -116,41 +125,39 @@ const ExpertWeights* ExpertCache::expert(int layer, std::int32_t expert) const {
   return &slots_[static_cast<std::size_t>(slot)].weights;
 }
 
-void ExpertCache::run(int layer, std::span<const std::int32_t> experts, const Compute& compute) {
+ExpertCache::Slot* ExpertCache::slot_of(std::int32_t cell) {
+  const std::int32_t slot = slot_of_cell_[static_cast<std::size_t>(cell)];
+  return slot < 0 ? nullptr : &slots_[static_cast<std::size_t>(slot)];
+}
+
+void ExpertCache::run(int layer, std::span<const std::int32_t> experts, const Compute& compute,
+                      const NextScores& next_scores) {
   const std::lock_guard one_layer(run_mutex_);
   std::unique_lock lock(mutex_);
-  eviction_.enter(layer);
-  missing_.clear();
-  waiting_.clear();
-  for (const std::int32_t e : experts) {
-    const std::int32_t cell = eviction_.cell_of(layer, e);
-    eviction_.use(layer, e);
-    const std::int32_t slot = slot_of_cell_[static_cast<std::size_t>(cell)];
-    if (slot >= 0) slots_[static_cast<std::size_t>(slot)].wanted = true;
-    (slot >= 0 ? waiting_ : missing_).push_back(e);
-  }
-  counters_.hits += std::ssize(waiting_);
-  counters_.misses += std::ssize(missing_);
-  std::reverse(missing_.begin(), missing_.end());  // taken from the back: in the order of the file
+  if (began_s_ == 0) began_s_ = now_s();
   try {
+    ask(layer, experts);
+    bool may_guess = options_.prefetch != Prefetch::kNone && slots_.size() > 2 * experts.size();
     while (!waiting_.empty() || !missing_.empty()) {
       start_loads(layer, missing_);
+      if (missing_.empty() && std::exchange(may_guess, false)) guess_next(layer, experts.size(), next_scores, lock);
       const double begin = now_s();
       has_news_.wait(lock, [&] {
         take_ready(layer);
-        return !ready_.empty() || error_;
+        return !ready_.empty() || error_ || (!missing_.empty() && can_free());
       });
       counters_.stall_s += now_s() - begin;
       if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+      if (ready_.empty()) continue;
       lock.unlock();
       compute(ready_);
       lock.lock();
       for (const std::int32_t e : ready_) {
-        slots_[static_cast<std::size_t>(slot_of_cell_[static_cast<std::size_t>(eviction_.cell_of(layer, e))])].wanted =
-            false;
+        slot_of(eviction_.cell_of(layer, e))->wanted = false;
         std::erase(waiting_, e);
       }
     }
+    counters_.passed_s = now_s() - began_s_;
   } catch (...) {
     if (!lock.owns_lock()) lock.lock();
     settle(lock);
@@ -158,13 +165,101 @@ void ExpertCache::run(int layer, std::span<const std::int32_t> experts, const Co
   }
 }
 
+// What of a layer's experts is in a slot or on its way there, and what has to be read.
+void ExpertCache::ask(int layer, std::span<const std::int32_t> experts) {
+  eviction_.enter(layer);
+  predictor_.used(layer, experts);
+  missing_.clear();
+  waiting_.clear();
+  for (const std::int32_t e : experts) {
+    const std::int32_t cell = eviction_.cell_of(layer, e);
+    eviction_.use(layer, e);
+    Slot* const slot = slot_of(cell);
+    (slot ? waiting_ : missing_).push_back(e);
+    if (!slot) {
+      ++counters_.misses;
+      continue;
+    }
+    slot->wanted = true;
+    const bool here = slot->state == State::kReady;
+    ++(here ? counters_.hits : counters_.misses);
+    if (slot->guessed) ++(here ? counters_.prefetch_hits : counters_.late_prefetches);
+    slot->guessed = false;
+    if (!here) reads_->hurry(slot_of_cell_[static_cast<std::size_t>(cell)]);
+  }
+  std::reverse(missing_.begin(), missing_.end());  // taken from the back: in the order of the file
+  judge_guesses(layer, experts);
+}
+
+// Whatever was guessed is known to be right or wrong once a layer runs: the one it was for, or (after an error, or with
+// callers that take turns) another one. What is not read yet of wrong guesses is not read any more.
+void ExpertCache::judge_guesses(int layer, std::span<const std::int32_t> experts) {
+  if (guess_layer_ < 0) return;
+  if (guess_layer_ == layer) {
+    counters_.guessed += std::ssize(guess_);
+    counters_.guessable += std::ssize(experts);
+    counters_.guessed_right +=
+        std::ranges::count_if(guess_, [&](std::int32_t e) { return std::ranges::find(experts, e) != experts.end(); });
+  }
+  for (std::size_t s = 0; s < slots_.size(); ++s) {
+    Slot& slot = slots_[s];
+    slot.kept = false;
+    if (!std::exchange(slot.guessed, false) || slot.wanted) continue;
+    if (slot.state == State::kLoading) abandon(slot, static_cast<std::int32_t>(s));
+    ++(slot.state == State::kReady ? counters_.wasted_prefetches : counters_.dropped_prefetches);
+  }
+  guess_layer_ = -1;
+}
+
+// A slot that loads what nobody wants. If nothing of it is under way it is empty at once.
+void ExpertCache::abandon(Slot& slot, std::int32_t index) {
+  const int cancelled = reads_->cancel(index);
+  if (cancelled == 0) return;  // all of it is under way: it is kept
+  slot_of_cell_[static_cast<std::size_t>(slot.cell)] = -1;
+  slot.matrices_left -= cancelled;
+  slot.abandoned = slot.matrices_left > 0;
+  if (!slot.abandoned) slot.state = State::kEmpty;
+}
+
+void ExpertCache::guess_next(int layer, std::size_t count, const NextScores& next_scores,
+                             std::unique_lock<std::mutex>& lock) {
+  const int next = predictor_.layer_after(layer);
+  if (next == layer) return;
+  std::span<const float> scores;
+  if (options_.prefetch == Prefetch::kNextRouter && next_scores) {
+    lock.unlock();
+    scores = next_scores(next);
+    lock.lock();
+  }
+  predictor_.predict(next, count, scores, guess_);
+  if (guess_.empty()) return;
+  guess_layer_ = next;
+  for (const std::int32_t e : guess_) {
+    if (Slot* const slot = slot_of(eviction_.cell_of(next, e))) slot->kept = true;
+  }
+  jobs_.clear();
+  std::size_t left = slots_.size() / kGuessShare;
+  for (const std::int32_t e : guess_) {
+    const std::int32_t cell = eviction_.cell_of(next, e);
+    if (places_[static_cast<std::size_t>(cell)].places.empty() || slot_of(cell)) continue;
+    const std::int32_t index = left-- > 0 ? free_slot(false) : -1;
+    if (index < 0) break;
+    load(index, cell);
+    Slot& slot = slots_[static_cast<std::size_t>(index)];
+    slot.wanted = false;
+    slot.guessed = slot.kept = true;
+  }
+  if (!jobs_.empty()) reads_->submit(jobs_, Priority::kPrefetch);
+}
+
 // After an error: what is being read is waited for, what failed is forgotten, and nothing is wanted any more.
 void ExpertCache::settle(std::unique_lock<std::mutex>& lock) {
   has_news_.wait(lock, [&] {
     return std::ranges::none_of(slots_, [](const Slot& slot) { return slot.state == State::kLoading; });
   });
+  guess_layer_ = -1;
   for (Slot& slot : slots_) {
-    slot.wanted = false;
+    slot.wanted = slot.guessed = slot.kept = false;
     if (slot.state != State::kFailed) continue;
     slot_of_cell_[static_cast<std::size_t>(slot.cell)] = -1;
     slot.state = State::kEmpty;
@@ -182,28 +277,39 @@ void ExpertCache::take_ready(int layer) {
 }
 
 void ExpertCache::start_loads(int layer, std::vector<std::int32_t>& missing) {
-  bool started = false;
+  jobs_.clear();
   while (!missing.empty()) {
-    const std::int32_t slot = free_slot();
+    const std::int32_t slot = free_slot(true);
     if (slot < 0) break;
     load(slot, eviction_.cell_of(layer, missing.back()));
     waiting_.push_back(missing.back());
     missing.pop_back();
-    started = true;
   }
-  if (started) has_jobs_.notify_all();
+  if (!jobs_.empty()) reads_->submit(jobs_, Priority::kDemand);
 }
 
-// An empty slot, or one whose expert goes; -1 where all are wanted.
-std::int32_t ExpertCache::free_slot() {
-  candidates_.clear();
-  for (std::size_t s = 0; s < slots_.size(); ++s) {
-    if (slots_[s].state == State::kEmpty) return static_cast<std::int32_t>(s);
-    if (slots_[s].state == State::kReady && !slots_[s].wanted) candidates_.push_back(slots_[s].cell);
+bool ExpertCache::can_free() const {
+  return std::ranges::any_of(slots_, [](const Slot& slot) {
+    return slot.state == State::kEmpty || (slot.state == State::kReady && !slot.wanted);
+  });
+}
+
+// An empty slot, or one whose expert goes: -1 where all are wanted. What is kept for the next layer goes last.
+std::int32_t ExpertCache::free_slot(bool may_take_kept) {
+  for (const bool kept : {false, true}) {
+    if (kept && !may_take_kept) break;
+    candidates_.clear();
+    for (std::size_t s = 0; s < slots_.size(); ++s) {
+      if (slots_[s].state == State::kEmpty) return static_cast<std::int32_t>(s);
+      if (slots_[s].state == State::kReady && !slots_[s].wanted && slots_[s].kept == kept) {
+        candidates_.push_back(slots_[s].cell);
+      }
+    }
+    if (candidates_.empty()) continue;
+    const auto cell = static_cast<std::size_t>(eviction_.victim(candidates_));
+    return std::exchange(slot_of_cell_[cell], -1);
   }
-  if (candidates_.empty()) return -1;
-  const auto cell = static_cast<std::size_t>(eviction_.victim(candidates_));
-  return std::exchange(slot_of_cell_[cell], -1);
+  return -1;
 }
 
 void ExpertCache::load(std::int32_t index, std::int32_t cell) {
@@ -212,8 +318,9 @@ void ExpertCache::load(std::int32_t index, std::int32_t cell) {
   slot.state = State::kLoading;
   slot.cell = cell;
   slot.wanted = true;
-  slot.failed = false;
-  slot.matrices_left = static_cast<int>(place.places.size());
+  slot.guessed = slot.kept = slot.abandoned = false;
+  slot.error = nullptr;
+  slot.matrices_left = place.whole_bytes > 0 ? 1 : static_cast<int>(place.places.size());
   slot_of_cell_[static_cast<std::size_t>(cell)] = index;
   slot.weights = *place.weights;
   Linear* const linears[] = {&slot.weights.gate, &slot.weights.up, &slot.weights.down};
@@ -221,57 +328,27 @@ void ExpertCache::load(std::int32_t index, std::int32_t cell) {
   for (std::size_t m = 0; m < place.places.size(); ++m) {
     const WeightMatrix& stored = place.places[m].stored;
     linears[m + 3 - place.places.size()]->weights = matrix_at(stored, at, memory_);
-    if (next_job_ == jobs_.size()) jobs_.clear(), next_job_ = 0;
-    jobs_.push_back({index, m, at});
+    if (place.whole_bytes == 0 || m == 0) jobs_.push_back({&place.places[m], at, index, place.whole_bytes});
     at += bytes_in_slot(stored);
   }
 }
 
-void ExpertCache::read_jobs() {
-  // Room for the whole pages that a matrix lies in.
-  const std::size_t bytes =
-      options_.mapped ? kDirectAlignment : rounded_up(largest_matrix_, kDirectAlignment) + 2 * kDirectAlignment;
-  const std::unique_ptr<std::byte, decltype(&std::free)> staging(
-      static_cast<std::byte*>(std::aligned_alloc(kDirectAlignment, bytes)), std::free);
-  std::unique_lock lock(mutex_);
-  while (true) {
-    has_jobs_.wait(lock, [&] { return stop_ || next_job_ < jobs_.size(); });
-    if (stop_) return;
-    const Job job = jobs_[next_job_++];
-    Slot& slot = slots_[static_cast<std::size_t>(job.slot)];
-    const MatrixPlace& place = places_[static_cast<std::size_t>(slot.cell)].places[job.matrix];
-    lock.unlock();
-    std::exception_ptr error;
-    try {
-      if (!staging) throw std::bad_alloc();
-      read_matrix(place, {staging.get(), bytes}, job.to);
-    } catch (...) {
-      error = std::current_exception();
-    }
-    lock.lock();
-    counters_.bytes_read += static_cast<std::int64_t>(place.stored.stored_bytes());
-    if (error) slot.failed = true;
-    if (error && !error_) error_ = error;
-    if (--slot.matrices_left > 0) continue;
-    slot.state = slot.failed ? State::kFailed : State::kReady;
-    has_news_.notify_all();
+void ExpertCache::arrived(const ExpertReads::Job& job, std::exception_ptr error) {
+  const std::lock_guard lock(mutex_);
+  Slot& slot = slots_[static_cast<std::size_t>(job.slot)];
+  counters_.bytes_read +=
+      static_cast<std::int64_t>(job.whole_bytes > 0 ? job.whole_bytes : stored_bytes(job.place->stored));
+  if (error) slot.error = std::move(error);
+  if (--slot.matrices_left > 0) return;
+  if (slot.abandoned || (slot.error && !slot.wanted)) {  // a guess
+    if (!slot.abandoned) slot_of_cell_[static_cast<std::size_t>(slot.cell)] = -1;
+    slot.state = State::kEmpty;
+    slot.guessed = slot.kept = slot.abandoned = false;
+  } else {
+    slot.state = slot.error ? State::kFailed : State::kReady;
+    if (slot.error && !error_) error_ = slot.error;
   }
-}
-
-void ExpertCache::read_matrix(const MatrixPlace& place, std::span<std::byte> staging, std::byte* to) {
-  if (options_.mapped) return put_matrix(place.stored, to);
-  const std::size_t wanted = place.stored.stored_bytes();
-  const std::uint64_t begin = place.offset / kDirectAlignment * kDirectAlignment;
-  const auto skip = static_cast<std::size_t>(place.offset - begin);
-  const std::span<std::byte> window = staging.first(rounded_up(skip + wanted, kDirectAlignment));
-  const std::size_t got = readers_[place.file]->read(begin, window);
-  if (got < skip + wanted) {
-    fail(where_, "ends at byte " + std::to_string(begin + got) + " within an expert that ends at byte " +
-                     std::to_string(place.offset + wanted) + ": was it changed while it was used?");
-  }
-  WeightMatrix read = place.stored;
-  read.data = window.data() + skip;
-  put_matrix(read, to);
+  has_news_.notify_all();
 }
 
 }  // namespace junto

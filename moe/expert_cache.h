@@ -13,12 +13,12 @@
 #include <mutex>
 #include <span>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "base/block_reader.h"
 #include "moe/eviction.h"
+#include "moe/expert_reads.h"
 #include "moe/expert_store.h"
+#include "moe/predictor.h"
 
 namespace junto {
 
@@ -26,7 +26,8 @@ struct ExpertCacheOptions {
   std::int64_t budget_bytes = 0;  // of slots
   Evict evict = Evict::kLfu;
   Foreknowledge known = {};  // of `evict`
-  int readers = 4;           // reads in flight
+  ReadEngine engine = ReadEngine::kAuto;
+  Prefetch prefetch = Prefetch::kNone;
   /// The experts' bytes are mapped: they are copied from there when they are first asked for instead of read from
   /// files, so that a model starts before all of it is in the kernels' layout.
   bool mapped = false;
@@ -35,18 +36,21 @@ struct ExpertCacheOptions {
 /// What streaming has cost since the start.
 struct ExpertCacheCounters {
   std::int64_t hits = 0;        // experts that were in a slot when their layer asked
-  std::int64_t misses = 0;      // experts that were read then
+  std::int64_t misses = 0;      // experts that were not: late prefetches and those that were read then
   std::int64_t bytes_read = 0;  // from the file
   double stall_s = 0;           // with nothing to compute, waiting for the file
+  double passed_s = 0;          // from the first layer's begin to the last one's end
+
+  std::int64_t prefetch_hits = 0;       // of the hits: read before by a guess, and nobody waited
+  std::int64_t late_prefetches = 0;     // of the misses: on their way by a guess
+  std::int64_t wasted_prefetches = 0;   // read by a guess for a layer that did not ask for them
+  std::int64_t dropped_prefetches = 0;  // guessed wrong, and found out before they were read whole
+  // Guesses of layers that then ran, in a slot or not: recall is guessed_right / guessable, precision guessed_right /
+  // guessed.
+  std::int64_t guessed = 0, guessed_right = 0;
+  std::int64_t guessable = 0;  // experts that those layers asked for
 
   bool operator==(const ExpertCacheCounters&) const = default;
-};
-
-/// Where the bytes of a matrix stand; `stored` tells its type and shape.
-struct MatrixPlace {
-  WeightMatrix stored;
-  std::size_t file = 0;  // index of its reader
-  std::uint64_t offset = 0;
 };
 
 /// An expert outside of memory. `weights` are what they are but for the bytes of the matrices, which `places` name
@@ -54,11 +58,15 @@ struct MatrixPlace {
 struct ExpertPlace {
   const ExpertWeights* weights = nullptr;
   std::vector<MatrixPlace> places;
+  std::size_t whole_bytes =
+      0;  // read at once from the first place, as it will lie in the slot: whole pages; 0: by matrix
 };
 
 class ExpertCache {
  public:
   using Compute = std::function<void(std::span<const std::int32_t> experts)>;
+  /// What Prefetch::kNextRouter goes by: scores [E] of a later layer's experts, empty where it cannot tell.
+  using NextScores = std::function<std::span<const float>(int layer)>;
 
   /// experts [layers][E]; those without matrices have no places and are never asked for. Throws Error naming `where`
   /// where the budget does not hold one expert.
@@ -68,17 +76,27 @@ class ExpertCache {
 
   /// Calls compute(some of `experts`) until all were computed, each once; during a call expert() gives those it names.
   /// `experts` ascending. One layer at a time: other callers wait. Throws what reading threw; the cache stays usable.
-  void run(int layer, std::span<const std::int32_t> experts, const Compute& compute);
+  /// Once its reads have begun, experts that the next layer is likely to ask for are read after them: next_scores is
+  /// called where the rule goes by scores. What a guess cannot read is read again, and is an error, when it is asked
+  /// for.
+  void run(int layer, std::span<const std::int32_t> experts, const Compute& compute,
+           const NextScores& next_scores = nullptr);
 
   /// An expert that compute() was called with, until it returns.
   const ExpertWeights* expert(int layer, std::int32_t expert) const;
 
   int slots() const { return static_cast<int>(slots_.size()); }
+  int empty_slots() const;
   std::size_t slot_bytes() const { return slot_bytes_; }
   int experts() const { return experts_; }
   Evict evict() const { return options_.evict; }
+  std::string_view engine() const { return reads_->engine(); }  // "io_uring", "threads"
   bool mapped() const { return options_.mapped; }
+  Prefetch prefetch() const { return options_.prefetch; }
   ExpertCacheCounters counters() const;
+  /// Bytes per second of direct reads of experts at random offsets, as many at once as when they are streamed: what
+  /// the disk gives now. Other callers wait for about `seconds`.
+  double measure_disk(double seconds);
   void reset_counters();
 
  private:
@@ -86,48 +104,51 @@ class ExpertCache {
   struct Slot {
     State state = State::kEmpty;
     std::int32_t cell = -1;
-    bool wanted = false;    // by the layer that runs
-    bool failed = false;    // some matrix could not be read
-    int matrices_left = 0;  // while loading
-    ExpertWeights weights;  // points into the slot's memory
+    bool wanted = false;       // by the layer that runs
+    bool guessed = false;      // read for a layer that has not run yet
+    bool kept = false;         // guessed or there already: stays until that layer has run
+    bool abandoned = false;    // nobody's any more: empty when its reads have come
+    int matrices_left = 0;     // while loading
+    std::exception_ptr error;  // some matrix could not be read
+    ExpertWeights weights;     // points into the slot's memory
     std::byte* data = nullptr;
   };
-  struct Job {
-    std::int32_t slot = -1;
-    std::size_t matrix = 0;
-    std::byte* to = nullptr;
-  };
 
+  void ask(int layer, std::span<const std::int32_t> experts);
+  void judge_guesses(int layer, std::span<const std::int32_t> experts);
+  void abandon(Slot& slot, std::int32_t index);
+  void guess_next(int layer, std::size_t count, const NextScores& next_scores, std::unique_lock<std::mutex>& lock);
+  Slot* slot_of(std::int32_t cell);
   void load(std::int32_t slot, std::int32_t cell);
-  std::int32_t free_slot();
+  bool can_free() const;
+  std::int32_t free_slot(bool may_take_kept);
   void start_loads(int layer, std::vector<std::int32_t>& missing);
   void take_ready(int layer);
   void settle(std::unique_lock<std::mutex>& lock);
-  void read_jobs();
-  void read_matrix(const MatrixPlace& place, std::span<std::byte> staging, std::byte* to);
+  void arrived(const ExpertReads::Job& job, std::exception_ptr error);
 
   ExpertCacheOptions options_;
   std::string where_;
   std::vector<ExpertPlace> places_;  // by cell
-  std::vector<std::unique_ptr<BlockReader>> readers_;
   Eviction eviction_;
+  Predictor predictor_;
+  std::vector<std::int32_t> guess_;  // experts of guess_layer_
+  int guess_layer_ = -1;             // -1: no guess is open
+  double began_s_ = 0;               // first run() since the counters began; 0: none
   int experts_ = 0;
   std::size_t slot_bytes_ = 0;
-  std::size_t largest_matrix_ = 0;
   std::shared_ptr<std::byte> memory_;
   std::vector<Slot> slots_;
   std::vector<std::int32_t> slot_of_cell_;  // -1: none
 
   std::mutex run_mutex_;      // one layer at a time
-  mutable std::mutex mutex_;  // slots' states, jobs, counters
-  std::condition_variable has_jobs_, has_news_;
-  std::vector<Job> jobs_;  // first job at next_job_
-  std::size_t next_job_ = 0;
+  mutable std::mutex mutex_;  // slots' states, counters
+  std::condition_variable has_news_;
   std::exception_ptr error_;
-  bool stop_ = false;
   ExpertCacheCounters counters_;
+  std::vector<ExpertReads::Job> jobs_;                                // of the experts that are loaded together
   std::vector<std::int32_t> missing_, waiting_, ready_, candidates_;  // of the layer that runs
-  std::vector<std::thread> threads_;
+  std::unique_ptr<ExpertReads> reads_;                                // ends first: its threads call arrived()
 };
 
 }  // namespace junto

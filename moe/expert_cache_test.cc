@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -64,8 +65,10 @@ class ExpertCacheTest : public testing::Test {
     }
   }
 
-  std::unique_ptr<ExpertCache> make_cache(std::int64_t budget, Evict evict = Evict::kLfu) {
+  std::unique_ptr<ExpertCache> make_cache(std::int64_t budget, Evict evict = Evict::kLfu,
+                                          Prefetch prefetch = Prefetch::kNone) {
     file_.bytes.assign(777, std::byte{});  // nothing is aligned
+    stored_bytes_ = 0;
     std::vector<std::vector<ExpertPlace>> places(kLayers);
     for (int l = 0; l < kLayers; ++l) {
       for (const ExpertWeights& expert : experts_[l]) {
@@ -75,6 +78,7 @@ class ExpertCacheTest : public testing::Test {
           place.places.push_back({linear->weights, 0, file_.bytes.size()});
           const WeightMatrix& w = linear->weights;
           file_.bytes.insert(file_.bytes.end(), w.data, w.data + w.bytes());
+          if (l == 0 && &expert == &experts_[0][0]) stored_bytes_ += static_cast<std::int64_t>(w.bytes());
         }
       }
     }
@@ -83,7 +87,7 @@ class ExpertCacheTest : public testing::Test {
     ExpertCacheOptions options;
     options.budget_bytes = budget;
     options.evict = evict;
-    options.readers = 3;
+    options.prefetch = prefetch;
     return std::make_unique<ExpertCache>(std::move(places), std::move(readers), options, "fake.gguf");
   }
 
@@ -91,19 +95,23 @@ class ExpertCacheTest : public testing::Test {
     return static_cast<std::int64_t>(make_cache(1 << 24)->slot_bytes()) * slots;
   }
 
-  /// Every expert that is asked for computes once, with the weights that it has in memory.
-  void expect_right(ExpertCache& cache, int layer, std::vector<std::int32_t> ids) {
+  /// Every expert that is asked for computes once, with the weights that it has in memory. `next`: scores of the layer
+  /// after.
+  void expect_right(ExpertCache& cache, int layer, std::vector<std::int32_t> ids, std::vector<float> next = {}) {
     std::vector<std::int32_t> computed;
-    cache.run(layer, ids, [&](std::span<const std::int32_t> ready) {
-      for (const std::int32_t e : ready) {
-        const ExpertWeights& wanted = experts_[layer][e];
-        const ExpertWeights& found = *cache.expert(layer, e);
-        EXPECT_EQ(decoded(found.gate.weights), decoded(wanted.gate.weights));
-        EXPECT_EQ(decoded(found.up.weights), decoded(wanted.up.weights));
-        EXPECT_EQ(decoded(found.down.weights), decoded(wanted.down.weights));
-        computed.push_back(e);
-      }
-    });
+    cache.run(
+        layer, ids,
+        [&](std::span<const std::int32_t> ready) {
+          for (const std::int32_t e : ready) {
+            const ExpertWeights& wanted = experts_[layer][e];
+            const ExpertWeights& found = *cache.expert(layer, e);
+            EXPECT_EQ(decoded(found.gate.weights), decoded(wanted.gate.weights));
+            EXPECT_EQ(decoded(found.up.weights), decoded(wanted.up.weights));
+            EXPECT_EQ(decoded(found.down.weights), decoded(wanted.down.weights));
+            computed.push_back(e);
+          }
+        },
+        [&](int) { return std::span<const float>(next); });
     std::ranges::sort(computed);
     EXPECT_EQ(computed, ids);
   }
@@ -116,6 +124,7 @@ class ExpertCacheTest : public testing::Test {
 
   ExpertWeights experts_[kLayers][kExperts];
   FakeFile file_;
+  std::int64_t stored_bytes_ = 0;  // of one expert
 };
 
 TEST_F(ExpertCacheTest, AnyBudgetAndPolicyGivesTheStoredWeights) {
@@ -134,6 +143,77 @@ TEST_F(ExpertCacheTest, AnyBudgetAndPolicyGivesTheStoredWeights) {
       }
     }
   }
+}
+
+constexpr Prefetch kRules[] = {Prefetch::kPreviousToken, Prefetch::kPreviousLayer, Prefetch::kNextRouter,
+                               Prefetch::kFrequency};
+
+TEST_F(ExpertCacheTest, AnyGuessGivesTheStoredWeights) {
+  for (const Prefetch rule : kRules) {
+    for (const int slots : {1, 7, 9, kLayers * kExperts}) {
+      const auto cache = make_cache(bytes_of_slots(slots), Evict::kLru, rule);
+      std::mt19937 random(3);
+      for (int token = 0; token < 12; ++token) {
+        for (int layer = 0; layer < kLayers; ++layer) {
+          std::vector<float> next(kExperts);
+          for (float& score : next) score = static_cast<float>(random() % 3);
+          expect_right(*cache, layer, some_experts(random), next);
+        }
+      }
+      const ExpertCacheCounters c = cache->counters();
+      EXPECT_EQ(c.hits + c.misses, 12 * kLayers * 3);
+      EXPECT_LE(c.guessed_right, c.guessable);
+      EXPECT_LE(c.guessed_right, c.guessed);
+      EXPECT_LE(c.prefetch_hits, c.hits);
+      EXPECT_LE(c.late_prefetches, c.misses);
+      if (slots >= 7) {
+        EXPECT_GT(c.guessed_right, 0);
+      } else {
+        EXPECT_EQ(c.guessed, 0);  // guesses need room
+      }
+    }
+  }
+}
+
+TEST_F(ExpertCacheTest, FaultsOfGuessesAreErrorsOnlyOfWhoAsks) {
+  for (const Prefetch rule : kRules) {
+    const auto cache = make_cache(bytes_of_slots(8), Evict::kLfu, rule);
+    std::mt19937 random(4);
+    int errors = 0;
+    for (int token = 0; token < 60; ++token) {
+      file_.good_reads_left = static_cast<int>(random() % 12);
+      file_.fault = std::array{Fault::kError, Fault::kShort, Fault::kStall, Fault::kNone}[token % 4];
+      const std::vector<float> next(kExperts, 1.0f);
+      const std::vector<std::int32_t> ids = some_experts(random);
+      try {
+        expect_right(*cache, token % kLayers, ids, next);
+      } catch (const Error&) {
+        ++errors;
+        file_.fault = Fault::kNone;
+        expect_right(*cache, token % kLayers, ids, next);
+      }
+    }
+    EXPECT_GT(errors, 0);
+    EXPECT_LT(errors, 30);
+  }
+}
+
+TEST_F(ExpertCacheTest, ARightGuessIsAHitWhereNobodyWaitedAndAWrongOneIsWasted) {
+  const auto cache = make_cache(bytes_of_slots(12), Evict::kLru, Prefetch::kNextRouter);
+  expect_right(*cache, 0, {0}, {0, 0, 0, 2, 1, 0});  // guesses 3 of layer 1
+  while (cache->counters().bytes_read < 2 * stored_bytes_) std::this_thread::yield();
+  EXPECT_EQ(cache->counters().misses, 1);
+  expect_right(*cache, 1, {3}, {0, 1, 0, 0, 0, 0});  // guesses 1 of layer 2
+  EXPECT_EQ(cache->counters().prefetch_hits, 1);
+  EXPECT_EQ(cache->counters().hits, 1);
+  while (cache->counters().bytes_read < 3 * stored_bytes_) std::this_thread::yield();
+  expect_right(*cache, 2, {5});
+  const ExpertCacheCounters c = cache->counters();
+  EXPECT_EQ(c.wasted_prefetches, 1);
+  EXPECT_EQ(c.misses, 2);
+  EXPECT_EQ(c.guessed, 2);
+  EXPECT_EQ(c.guessed_right, 1);
+  EXPECT_EQ(c.guessable, 2);
 }
 
 TEST_F(ExpertCacheTest, MoreExpertsThanSlotsComputeInTurn) {

@@ -1,0 +1,46 @@
+// Which experts a block will ask for, by its router on an earlier hidden state: what prefetching goes by.
+#include <algorithm>
+
+#include "model/forward_pass.h"
+
+namespace junto {
+namespace {
+
+constexpr std::int64_t kMostRows = 8;
+const LayerPolicy kModelsOwn;
+
+}  // namespace
+
+std::span<const float> guess_scores(Pass& pass, std::size_t block) {
+  const BlockSpec& spec = pass.model.config.blocks[block];
+  if (!spec.routed) return {};
+  auto& next = pass.w.next;
+  const BlockWeights& weights = pass.model.blocks[block];
+  const RouterSpec& router = spec.moe.router;
+  const std::int64_t rows = pass.count();
+  next.scores.assign(static_cast<std::size_t>(router.experts), rows > kMostRows ? 1.0f : 0.0f);
+  if (rows > kMostRows) return next.scores;
+  next.normed.resize(rows, pass.w.x.cols);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::span<const float> from = pass.w.x.view().row(r);
+    const std::span<float> to = next.normed.view().row(r);
+    spec.ffn_norm.pre ? apply_norm(pass.model.config, weights.ffn_norm, from, to)
+                      : static_cast<void>(std::copy(from.begin(), from.end(), to.begin()));
+  }
+  take_rows(pass, next.normed.view(), next.rows);
+  next.logits.resize(rows, router.experts);
+  const Projection logits[] = {{&weights.router, next.logits.view()}};
+  project(pass, next.rows, logits);
+  next.plan.clear();
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto* policies = pass.rows[r].policies;
+    const LayerPolicy& policy = policies ? (*policies)[spec.layer] : kModelsOwn;
+    route_unit(router, policy, next.logits.view().row(r), weights.selection_bias, pass.w.route, next.plan);
+  }
+  for (std::size_t slot = 0; slot < next.plan.expert.size(); ++slot) {
+    next.scores[static_cast<std::size_t>(next.plan.expert[slot])] += next.plan.weight[slot];
+  }
+  return next.scores;
+}
+
+}  // namespace junto

@@ -1,0 +1,213 @@
+#include "moe/expert_reads.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <random>
+#include <utility>
+
+#include "base/error.h"
+#include "kernels/interleave.h"
+
+namespace junto {
+namespace {
+
+constexpr std::size_t kMatrixAlignment = 64;
+constexpr std::size_t kMatricesInFlight = 8;
+// A matrix is read in pieces, so that the last one of a layer, too, keeps the disk busy with several reads.
+constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
+constexpr std::size_t kMostPieces = 8;
+constexpr std::size_t kStagingBytes = std::size_t{32} << 20;  // in all, but for two matrices where they are larger
+constexpr std::size_t kLargePage = std::size_t{2} << 20;
+constexpr int kMappedThreads = 4;
+
+std::size_t rounded_up(std::size_t bytes, std::size_t to) {
+  return (bytes + to - 1) / to * to;
+}
+
+std::size_t stored_bytes(const WeightMatrix& stored) {
+  return stored.bytes();
+}
+
+void put_matrix(const WeightMatrix& stored, std::byte* to) {
+  if (gains_from_interleaving(stored)) {
+    interleave_groups(stored, {0, interleaved_groups(stored)}, to);
+  } else {
+    std::memcpy(to, stored.data, stored_bytes(stored));
+  }
+}
+
+}  // namespace
+
+std::size_t bytes_in_slot(const WeightMatrix& stored) {
+  return rounded_up(gains_from_interleaving(stored) ? interleaved_bytes(stored) : stored_bytes(stored),
+                    kMatrixAlignment);
+}
+
+ExpertReads::ExpertReads(std::vector<std::unique_ptr<BlockReader>> readers, std::size_t largest_bytes, bool mapped,
+                         ReadEngine engine, std::span<std::byte> slots, std::string where, Done done)
+    : readers_(std::move(readers)), mapped_(mapped), where_(std::move(where)), done_(std::move(done)) {
+  // Room for the whole pages that a matrix lies in.
+  const std::size_t bytes = mapped ? 0 : rounded_up(largest_bytes, kDirectAlignment) + kDirectAlignment;
+  const std::size_t count =
+      mapped ? kMatricesInFlight : std::clamp<std::size_t>(kStagingBytes / bytes, 2, kMatricesInFlight);
+  if (!mapped) memory_ = allocate_weights(std::max(count * bytes, kLargePage));  // of which the first page is aligned
+  stagings_.resize(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!mapped) stagings_[i].memory = {memory_.get() + i * bytes, bytes};
+    free_stagings_.push_back(i);
+  }
+  const std::span<std::byte> all[] = {{memory_.get(), count * bytes}, slots};
+  if (!mapped && engine == ReadEngine::kAuto) queue_ = make_uring_queue(readers_, all);
+  if (!queue_) queue_ = make_thread_queue(readers_);
+  const int threads = mapped ? kMappedThreads : queue_->takers(static_cast<int>(count));
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { take_results(); });
+}
+
+ExpertReads::~ExpertReads() {
+  queue_->stop();
+  for (std::thread& thread : threads_) thread.join();
+  queue_.reset();  // before the memory that it reads into
+}
+
+void ExpertReads::submit(std::span<const Job> jobs, Priority priority) {
+  const std::lock_guard lock(mutex_);
+  if (next_demand_ == demand_.size()) demand_.clear(), next_demand_ = 0;
+  std::vector<Job>& waiting = priority == Priority::kDemand ? demand_ : prefetch_;
+  waiting.insert(waiting.end(), jobs.begin(), jobs.end());
+  start_reads();
+}
+
+void ExpertReads::hurry(std::int32_t slot) {
+  const std::lock_guard lock(mutex_);
+  const auto is_of_slot = [&](const Job& job) { return job.slot == slot; };
+  std::ranges::copy_if(prefetch_, std::back_inserter(demand_), is_of_slot);
+  std::erase_if(prefetch_, is_of_slot);
+  start_reads();
+}
+
+int ExpertReads::cancel(std::int32_t slot) {
+  const std::lock_guard lock(mutex_);
+  return static_cast<int>(std::erase_if(prefetch_, [&](const Job& job) { return job.slot == slot; }));
+}
+
+// With mutex_. Prefetches take half of the places at most, so that what is waited for finds one soon.
+void ExpertReads::start_reads() {
+  reads_.clear();
+  while (!free_stagings_.empty()) {
+    const bool demand = next_demand_ < demand_.size();
+    if (!demand && (prefetch_.empty() || 2 * prefetches_in_flight_ >= stagings_.size())) break;
+    const std::size_t index = free_stagings_.back();
+    free_stagings_.pop_back();
+    Staging& staging = stagings_[index];
+    staging.priority = demand ? Priority::kDemand : Priority::kPrefetch;
+    staging.job = demand ? demand_[next_demand_++] : prefetch_.front();
+    if (!demand) prefetch_.erase(prefetch_.begin()), ++prefetches_in_flight_;
+    add_reads(index);
+  }
+  if (!reads_.empty()) queue_->submit(reads_);
+}
+
+void ExpertReads::add_reads(std::size_t index) {
+  Staging& staging = stagings_[index];
+  const MatrixPlace& place = *staging.job.place;
+  const std::uint64_t begin = place.offset / kDirectAlignment * kDirectAlignment;
+  const std::size_t whole = staging.job.whole_bytes;
+  const std::size_t stored = static_cast<std::size_t>(place.offset - begin) + stored_bytes(place.stored);
+  const std::size_t bytes = mapped_ ? 0 : whole > 0 ? whole : rounded_up(stored, kDirectAlignment);
+  const bool straight = whole > 0 && staging.job.to != nullptr;
+  const std::span<std::byte> to = straight ? std::span(staging.job.to, bytes) : staging.memory;
+  const std::size_t piece = std::max(kPieceBytes, rounded_up(bytes / kMostPieces, kDirectAlignment));
+  staging.got = bytes;
+  staging.error = nullptr;
+  staging.pieces_left = std::max(1, static_cast<int>((bytes + piece - 1) / piece));
+  std::size_t at = 0;
+  do {
+    BlockRead read;
+    read.file = place.file;
+    read.offset = begin + at;
+    read.to = to.subspan(at, std::min(piece, bytes - at));
+    read.tag = index << 32 | at / kDirectAlignment;
+    reads_.push_back(read);
+    at += piece;
+  } while (at < bytes);
+}
+
+void ExpertReads::take_results() {
+  while (const std::optional<BlockResult> result = queue_->take()) {
+    const auto index = static_cast<std::size_t>(result->tag >> 32);
+    const std::size_t at = static_cast<std::uint32_t>(result->tag) * kDirectAlignment;
+    {
+      const std::lock_guard lock(mutex_);
+      Staging& staging = stagings_[index];
+      if (result->error) staging.error = result->error;
+      const std::size_t end = at + result->bytes;
+      const bool whole = end % kDirectAlignment == 0 && result->bytes > 0;
+      if (!whole) staging.got = std::min(staging.got, end);
+      if (--staging.pieces_left > 0) continue;
+    }
+    finish(index);
+  }
+}
+
+// All pieces of a matrix have come.
+void ExpertReads::finish(std::size_t index) {
+  const Staging staging = stagings_[index];
+  std::exception_ptr error = staging.error;
+  try {
+    if (!error && staging.job.to) put(staging);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    free_stagings_.push_back(index);
+    if (staging.priority == Priority::kPrefetch) --prefetches_in_flight_;
+    start_reads();
+    if (!staging.job.to) {
+      if (error) measure_error_ = error;
+      measured_bytes_ += static_cast<std::int64_t>(staging.got);
+      --measured_left_;
+      measured_.notify_one();
+      return;
+    }
+  }
+  done_(staging.job, error);
+}
+
+double ExpertReads::measure(std::span<const Job> jobs, double seconds) {
+  if (mapped_ || jobs.empty()) return 0;
+  std::mt19937 random(static_cast<unsigned>(std::chrono::steady_clock::now().time_since_epoch().count()));
+  std::unique_lock lock(mutex_);
+  measured_bytes_ = 0;
+  const auto begin = std::chrono::steady_clock::now();
+  const auto passed_s = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(); };
+  while (passed_s() < seconds && !measure_error_) {
+    measured_.wait(lock, [&] { return measured_left_ < std::ssize(stagings_); });
+    if (next_demand_ == demand_.size()) demand_.clear(), next_demand_ = 0;
+    demand_.push_back(jobs[random() % jobs.size()]);
+    ++measured_left_;
+    start_reads();
+  }
+  measured_.wait(lock, [&] { return measured_left_ == 0; });
+  if (measure_error_) std::rethrow_exception(std::exchange(measure_error_, nullptr));
+  return static_cast<double>(measured_bytes_) / passed_s();
+}
+
+void ExpertReads::put(const Staging& staging) const {
+  const MatrixPlace& place = *staging.job.place;
+  if (mapped_) return put_matrix(place.stored, staging.job.to);
+  const auto skip = static_cast<std::size_t>(place.offset % kDirectAlignment);
+  const std::size_t needed = staging.job.whole_bytes > 0 ? staging.job.whole_bytes : skip + stored_bytes(place.stored);
+  if (staging.got < needed) {
+    fail(where_, "ends at byte " + std::to_string(place.offset - skip + staging.got) +
+                     " within an expert that ends at byte " + std::to_string(place.offset - skip + needed) +
+                     ": was it changed while it was used?");
+  }
+  if (staging.job.whole_bytes > 0) return;  // where it belongs already
+  WeightMatrix read = place.stored;
+  read.data = staging.memory.data() + skip;
+  put_matrix(read, staging.job.to);
+}
+
+}  // namespace junto
