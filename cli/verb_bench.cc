@@ -172,7 +172,6 @@ BenchResult Bench::measure(const BenchTest& test, int repeat) {
   ExpertCache* const cache = is_streaming(*session_.model) ? session_.model->cache.get() : nullptr;
   warm_up.tokens = test.prefill ? warm_up.tokens : 4;
   for (int i = 0; cache && cache->empty_slots() > 0 && i < kMostFillings; ++i) repetition(warm_up);
-  if (cache) cache->reset_counters();
   for (int i = 0; i < repeat; ++i) {
     result.read_bytes_per_s.push_back(probe_.measure(0.03));
     session_.decoder->reset_counters();
