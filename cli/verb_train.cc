@@ -1,6 +1,7 @@
 // junto train: starts junto-train, which stands beside junto and has LibTorch.
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -19,6 +20,8 @@ int start_junto_train(const TrainArguments& given) {
   for (const std::string& assignment : given.set) words.insert(words.end(), {"--set", assignment});
   if (given.resume) words.emplace_back("--resume");
   if (given.check) words.emplace_back("--check");
+  // Threads that wait for work would spin: beside other work that made training ten times slower (docs/training.md).
+  setenv("OMP_WAIT_POLICY", "passive", 0);
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);

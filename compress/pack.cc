@@ -59,7 +59,8 @@ PackedExperts plan_packed(const Checkpoint& source) {
     layer.expert_bytes = rounded_up(bytes, kPackedAlignment);
     if (whole && layer.parts.size() >= 2) packed.layers.emplace(static_cast<int>(b), std::move(layer));
   }
-  if (packed.layers.empty()) fail(source.path, "has no stacked experts to pack");
+  if (packed.layers.empty())
+    fail(source.path, "has no experts to pack: expected stacks blk.L.ffn_{gate,up,down}_exps.weight");
   return packed;
 }
 

@@ -7,18 +7,11 @@
 #include <random>
 #include <vector>
 
+#include "kernels/test_values.h"
 #include "tensor/block_formats.h"
 
 namespace junto {
 namespace {
-
-std::vector<float> random_values(std::size_t count, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(generator);
-  return values;
-}
 
 std::size_t padded_bytes(DType type, std::size_t dim) {
   const auto block = static_cast<std::size_t>(block_values(type));

@@ -13,18 +13,11 @@
 #include "kernels/interleave.h"
 #include "kernels/matmul_kernels.h"
 #include "kernels/matmul_twin.h"
+#include "kernels/test_values.h"
 #include "tensor/block_formats.h"
 
 namespace junto {
 namespace {
-
-std::vector<float> random_values(std::size_t count, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(generator);
-  return values;
-}
 
 WeightMatrix random_columns(DType type, std::int64_t rows, std::int64_t cols, unsigned seed) {
   const std::vector<float> values = random_values(static_cast<std::size_t>(rows * cols), seed);
