@@ -51,7 +51,7 @@ std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options) {
                "them stay in memory where it holds them"},
       {.name = "--evict",
        .target = &options.evict,
-       .help = "Which expert makes room for another: lfu (default), lru, lifo, layer, or static",
+       .help = "Which expert makes room for another: layer (default), lfu, lru, lifo, or static",
        .choices = {"lru", "lfu", "lifo", "layer", "static"}},
       {.name = "--hot-set",
        .target = &options.hot_set,

@@ -15,7 +15,7 @@ namespace junto {
 
 struct ExpertMemoryOptions {
   std::string budget = "auto";
-  std::string evict = "lfu";
+  std::string evict = "layer";
   std::string hot_set;  // a trace
   std::string prefetch = "none";
 };

@@ -92,7 +92,7 @@ TEST(SimulateVerb, ARunWithAHotSetReadsWhatIsPredicted) {
   EXPECT_EQ(refusal_of({"bench", model, "--evict", "static"}),
             "--evict: is static, which needs --hot-set FILE, a trace of junto trace");
   EXPECT_EQ(refusal_of({"bench", model, "--hot-set", trace}),
-            "--hot-set: is given, but --evict is lfu, expected static");
+            "--hot-set: is given, but --evict is layer, expected static");
 }
 
 }  // namespace

@@ -95,7 +95,7 @@ struct LoadOptions {
   std::int64_t expert_memory = 0;
   /// With a pool and no expert_memory: experts are interleaved when they are first asked for, not on loading.
   bool lazy_experts = false;
-  Evict evict = Evict::kLfu;
+  Evict evict = Evict::kLayer;
   /// For Evict::kStatic: how popular each expert of the routed layers is, layer by layer.
   std::vector<double> popularity = {};
   ReadEngine read_engine = ReadEngine::kAuto;

@@ -24,7 +24,7 @@ namespace junto {
 
 struct ExpertCacheOptions {
   std::int64_t budget_bytes = 0;  // of slots
-  Evict evict = Evict::kLfu;
+  Evict evict = Evict::kLayer;
   Foreknowledge known = {};  // of `evict`
   ReadEngine engine = ReadEngine::kAuto;
   Prefetch prefetch = Prefetch::kNone;

@@ -99,9 +99,11 @@ TEST(SteadyState, AnMoeLayerDoesNotAllocate) {
     const CompiledRouter router = compile_router(spec, policy);
     for (int warm_up = 0; warm_up < 100; ++warm_up) step(spec, router);
     const std::int64_t before = allocations.load();
-    for (int token = 0; token < 20; ++token) step(spec, router);
-    // Buffers grow to the most that was ever asked for, so a step may still find a new most; a leak would be each time.
-    EXPECT_LE(allocations.load() - before, 3);
+    constexpr int kTokens = 150;
+    for (int token = 0; token < kTokens; ++token) step(spec, router);
+    // Buffers, some of them a thread's own, grow to the most that was ever asked for, so a step may still find a new
+    // most, and a thread that got no core until now its first one; a leak would be each time.
+    EXPECT_LE(allocations.load() - before, kTokens / 10);
   }
   const std::int64_t before = allocations.load();
   ::operator delete(::operator new(1));       // calls, not expressions: a compiler may leave those out in pairs
