@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -15,6 +16,7 @@
 #include <fstream>
 #include <random>
 #include <set>
+#include <span>
 #include <thread>
 
 #include "base/block_queue.h"
@@ -76,7 +78,8 @@ TEST_P(BlockQueueTest, EveryReadComesBackOnceWithItsBytes) {
       ASSERT_TRUE(result && !result->error);
       const BlockRead& read = reads[result->tag];
       EXPECT_EQ(result->bytes, read.to.size());
-      EXPECT_EQ(std::memcmp(read.to.data(), contents_.data() + read.offset, read.to.size()), 0);
+      const auto expected = std::as_bytes(std::span(contents_)).subspan(read.offset, read.to.size());
+      EXPECT_TRUE(std::ranges::equal(read.to, expected));
       tags.insert(result->tag);
     }
     EXPECT_EQ(tags.size(), reads.size());
