@@ -1,17 +1,15 @@
 #include "model/weights.h"
 
 #include <algorithm>
-#include <cstring>
-#include <limits>
 #include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "format/packed_experts.h"
 #include "kernels/interleave.h"
+#include "model/stream_experts.h"
 
 namespace junto {
 namespace {
@@ -441,78 +439,6 @@ void Loader::load(Model& model) {
   }
   model.experts = std::make_unique<ExpertStore>(std::move(experts), hidden_, model.path);
   tensors_.refuse_unused(config_.blocks.size());
-}
-
-// Packed ones are in the kernels' layout already.
-bool has_experts_to_interleave(const Model& model) {
-  const auto table = model.experts->snapshot();
-  return std::ranges::any_of(table->layers, [](const ExpertLayer& layer) {
-    return std::ranges::any_of(layer.experts, [](const ExpertWeights* expert) {
-      return has_weights(expert->kind) && expert->up.weights.layout == WeightLayout::kRows;
-    });
-  });
-}
-
-// Of an expert whose matrices follow one another from a page on, as they will lie in a slot: what one read brings. 0 of
-// others.
-std::size_t whole_bytes(const std::vector<MatrixPlace>& places) {
-  std::size_t bytes = 0;
-  for (const MatrixPlace& place : places) {
-    const bool follows = place.stored.layout == WeightLayout::kInterleaved && place.file == places[0].file &&
-                         place.offset == places[0].offset + bytes;
-    if (!follows) return 0;
-    bytes += bytes_in_slot(place.stored);
-  }
-  const bool on_page = !places.empty() && places[0].offset % kDirectAlignment == 0;
-  return on_page ? (bytes + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment : 0;
-}
-
-// The places of all routed experts in their files.
-std::unique_ptr<ExpertCache> stream_experts(const Model& model, const LoadOptions& options) {
-  std::vector<std::string> files;
-  std::vector<std::unique_ptr<BlockReader>> readers;
-  std::vector<std::vector<ExpertPlace>> layers;
-  const bool mapped = options.expert_memory == 0;
-  const auto place_of = [&](const WeightMatrix& stored) {
-    if (mapped) return MatrixPlace{stored};
-    const std::optional<FilePlace> place = file_place(stored.data);
-    if (!place) fail(model.path, "experts are unpacked when they are loaded and cannot be streamed; convert it first");
-    const auto known = std::ranges::find(files, place->path);
-    const auto file = static_cast<std::size_t>(known - files.begin());
-    if (known == files.end()) {
-      files.push_back(place->path);
-      readers.push_back(open_block_reader(place->path));
-    }
-    return MatrixPlace{stored, file, place->offset};
-  };
-  const auto table = model.experts->snapshot();
-  for (const ExpertLayer& layer : table->layers) {
-    std::vector<ExpertPlace>& places = layers.emplace_back();
-    for (const ExpertWeights* expert : layer.experts) {
-      ExpertPlace& place = places.emplace_back();
-      place.weights = expert;
-      for (const Linear* linear : {&expert->gate, &expert->up, &expert->down}) {
-        if (!linear->empty()) place.places.push_back(place_of(linear->weights));
-      }
-      place.whole_bytes = whole_bytes(place.places);
-    }
-  }
-  ExpertCacheOptions cache;
-  cache.mapped = mapped;
-  cache.budget_bytes = mapped ? std::numeric_limits<std::int64_t>::max() : options.expert_memory;
-  cache.evict = options.evict;
-  if (cache.evict == Evict::kStatic) {
-    std::size_t cells = 0;
-    for (const auto& layer : layers) cells += layer.size();
-    if (options.popularity.size() != cells) {
-      fail(model.path, "has " + std::to_string(cells) + " routed experts, its hot set is of " +
-                           std::to_string(options.popularity.size()));
-    }
-    cache.known.popularity = options.popularity;
-  }
-  cache.engine = options.read_engine;
-  cache.prefetch = mapped ? Prefetch::kNone : options.prefetch;
-  return std::make_unique<ExpertCache>(std::move(layers), std::move(readers), cache, model.path);
 }
 
 // FNV-1a over what a saved sequence depends on.
