@@ -83,8 +83,9 @@ const UnitLayout& layout_of(DType type) {
   return *layout;
 }
 
+constexpr std::size_t kLargePage = std::size_t{2} << 20;
+
 std::shared_ptr<std::byte> allocate_large_pages(std::size_t bytes) {
-  constexpr std::size_t kLargePage = std::size_t{2} << 20;
   const std::size_t rounded = (bytes + kLargePage - 1) / kLargePage * kLargePage;
   auto* memory = static_cast<std::byte*>(::operator new(rounded, std::align_val_t(kLargePage)));
 #if defined(MADV_HUGEPAGE)
@@ -216,7 +217,7 @@ std::shared_ptr<std::byte> allocate_weights(std::size_t bytes) {
   static std::weak_ptr<std::byte> last;  // the slab that has room, as long as somebody uses it
   static std::size_t used = 0;
   const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + kLine - 1) / kLine * kLine;
-  if (rounded > kSlab / 8) return allocate_large_pages(rounded);
+  if (rounded >= kLargePage) return allocate_large_pages(rounded);
   const std::lock_guard lock(mutex);
   std::shared_ptr<std::byte> slab = last.lock();
   if (slab == nullptr || used + rounded > kSlab) {

@@ -74,7 +74,8 @@ WeightMatrix interleaved_weights(const WeightMatrix& w, const std::byte* data, s
 WeightMatrix interleaved_weights(DType type, std::int64_t rows, std::int64_t cols, const std::byte* data,
                                  std::shared_ptr<const void> keep_alive);
 
-/// Memory for interleaved weights: in large pages where the system has them.
+/// Memory for interleaved weights: in large pages where the system has them. Aligned to 64 bytes, from 2 MiB on to 2
+/// MiB.
 std::shared_ptr<std::byte> allocate_weights(std::size_t bytes);
 
 /// Stored `w` interleaved by all threads of the pool into memory of its own.

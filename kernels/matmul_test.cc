@@ -269,6 +269,15 @@ TEST(Interleave, TakesFewMoreBytesThanTheFormat) {
   }
 }
 
+TEST(Interleave, LargeAllocationsBeginOnALargePageWhateverCameBefore) {
+  std::vector<std::shared_ptr<std::byte>> all;
+  for (const std::size_t bytes : {64u, 100u, 2u << 20, 70u, 3u << 20, 1u << 20}) {
+    all.push_back(allocate_weights(bytes));
+    const std::size_t alignment = bytes >= 2u << 20 ? std::size_t{2} << 20 : 64;
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(all.back().get()) % alignment, 0u) << bytes;
+  }
+}
+
 TEST(Interleave, RefusesWhatHasNoLayoutOrAlignment) {
   alignas(64) std::byte bytes[128];
   EXPECT_THROW(interleaved_group_bytes(DType::kF8E4M3, 32), Error);
