@@ -87,7 +87,7 @@ void put_expert(const Checkpoint& source, const PackedLayer& layer, std::int64_t
   for (const PackedPart& part : layer.parts) {
     const WeightMatrix stored = stored_matrix(*source.find(part.tensor), part, expert);
     if (unit_layout(part.type)) {
-      interleave_groups(stored, {0, (part.rows + kInterleavedRows - 1) / kInterleavedRows}, at);
+      interleave_groups(stored, {0, interleaved_groups(stored)}, at);
     } else {
       std::copy_n(stored.data, stored.bytes(), at);
     }

@@ -11,8 +11,8 @@ namespace junto {
 bool has_experts_to_interleave(const Model& model);
 
 /// The cache of all routed experts of `model`: streamed from their files through options.expert_memory bytes, or, where
-/// that is 0, copied from where they are mapped. Throws Error where they do not stand in files as the kernels read them,
-/// or where the hot set of options is another model's.
+/// that is 0, copied from where they are mapped. Throws Error where they do not stand in files as the kernels read
+/// them, or where the hot set of options is another model's.
 std::unique_ptr<ExpertCache> stream_experts(const Model& model, const LoadOptions& options);
 
 }  // namespace junto

@@ -12,10 +12,6 @@
 namespace junto {
 namespace {
 
-std::size_t stored_bytes(const WeightMatrix& stored) {
-  return stored.bytes();
-}
-
 std::size_t bytes_in_slot(const ExpertPlace& place) {
   std::size_t bytes = 0;
   for (const MatrixPlace& matrix : place.places) bytes += bytes_in_slot(matrix.stored);
@@ -64,7 +60,7 @@ ExpertCache::ExpertCache(std::vector<std::vector<ExpertPlace>> experts,
       if (!place.places.empty()) ++experts_;
       slot_bytes_ = std::max(slot_bytes_, bytes_in_slot(place));
       for (const MatrixPlace& matrix : place.places) {
-        largest_matrix = std::max({largest_matrix, stored_bytes(matrix.stored), place.whole_bytes});
+        largest_matrix = std::max({largest_matrix, matrix.stored.bytes(), place.whole_bytes});
       }
       any_whole = any_whole || place.whole_bytes > 0;
       places_.push_back(std::move(place));
@@ -336,8 +332,7 @@ void ExpertCache::load(std::int32_t index, std::int32_t cell) {
 void ExpertCache::arrived(const ExpertReads::Job& job, std::exception_ptr error) {
   const std::lock_guard lock(mutex_);
   Slot& slot = slots_[static_cast<std::size_t>(job.slot)];
-  counters_.bytes_read +=
-      static_cast<std::int64_t>(job.whole_bytes > 0 ? job.whole_bytes : stored_bytes(job.place->stored));
+  counters_.bytes_read += static_cast<std::int64_t>(job.whole_bytes > 0 ? job.whole_bytes : job.place->stored.bytes());
   if (error) slot.error = std::move(error);
   if (--slot.matrices_left > 0) return;
   if (slot.abandoned || (slot.error && !slot.wanted)) {  // a guess

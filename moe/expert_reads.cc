@@ -25,23 +25,18 @@ std::size_t rounded_up(std::size_t bytes, std::size_t to) {
   return (bytes + to - 1) / to * to;
 }
 
-std::size_t stored_bytes(const WeightMatrix& stored) {
-  return stored.bytes();
-}
-
 void put_matrix(const WeightMatrix& stored, std::byte* to) {
   if (gains_from_interleaving(stored)) {
     interleave_groups(stored, {0, interleaved_groups(stored)}, to);
   } else {
-    std::memcpy(to, stored.data, stored_bytes(stored));
+    std::memcpy(to, stored.data, stored.bytes());
   }
 }
 
 }  // namespace
 
 std::size_t bytes_in_slot(const WeightMatrix& stored) {
-  return rounded_up(gains_from_interleaving(stored) ? interleaved_bytes(stored) : stored_bytes(stored),
-                    kMatrixAlignment);
+  return rounded_up(gains_from_interleaving(stored) ? interleaved_bytes(stored) : stored.bytes(), kMatrixAlignment);
 }
 
 ExpertReads::ExpertReads(std::vector<std::unique_ptr<BlockReader>> readers, std::size_t largest_bytes, bool mapped,
@@ -113,7 +108,7 @@ void ExpertReads::add_reads(std::size_t index) {
   const MatrixPlace& place = *staging.job.place;
   const std::uint64_t begin = place.offset / kDirectAlignment * kDirectAlignment;
   const std::size_t whole = staging.job.whole_bytes;
-  const std::size_t stored = static_cast<std::size_t>(place.offset - begin) + stored_bytes(place.stored);
+  const std::size_t stored = static_cast<std::size_t>(place.offset - begin) + place.stored.bytes();
   const std::size_t bytes = mapped_ ? 0 : whole > 0 ? whole : rounded_up(stored, kDirectAlignment);
   const bool straight = whole > 0 && staging.job.to != nullptr;
   const std::span<std::byte> to = straight ? std::span(staging.job.to, bytes) : staging.memory;
@@ -198,7 +193,7 @@ void ExpertReads::put(const Staging& staging) const {
   const MatrixPlace& place = *staging.job.place;
   if (mapped_) return put_matrix(place.stored, staging.job.to);
   const auto skip = static_cast<std::size_t>(place.offset % kDirectAlignment);
-  const std::size_t needed = staging.job.whole_bytes > 0 ? staging.job.whole_bytes : skip + stored_bytes(place.stored);
+  const std::size_t needed = staging.job.whole_bytes > 0 ? staging.job.whole_bytes : skip + place.stored.bytes();
   if (staging.got < needed) {
     fail(where_, "ends at byte " + std::to_string(place.offset - skip + staging.got) +
                      " within an expert that ends at byte " + std::to_string(place.offset - skip + needed) +

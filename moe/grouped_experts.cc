@@ -326,8 +326,13 @@ void run_first(const Call& call) {
   run_tasks(call, run_first_task);
 }
 
-void quantise_hidden(const Call& call, Hidden& hidden) {
-  if (!hidden.in_rows) return;
+// The rows of experts that were not done whole.
+void quantise_hidden(const Call& call, std::size_t index) {
+  Hidden& hidden = call.scratch.hidden[index];
+  const auto is_left = [&](const Job& job) {
+    return has_weights(job.expert->kind) && job.hidden == index && !job.whole;
+  };
+  if (!hidden.in_rows || std::ranges::none_of(call.scratch.active_jobs(), is_left)) return;
   if (hidden.rows * hidden.width <= kSerialValues) return hidden.inputs.quantise(0, hidden.rows);
   const std::int64_t per_block = std::max<std::int64_t>(1, kSerialValues / 4 / hidden.width);
   call.pool.for_each_block((hidden.rows + per_block - 1) / per_block, [&](std::int64_t block, int) {
@@ -375,7 +380,7 @@ ExpertUse run_experts(std::span<const ExpertWeights* const> experts, const Route
   if (weight_on == WeightOn::kInput) weigh_all_inputs(call);
   prepare_all_overlays(call, Side::kFirst);
   run_first(call);
-  for (std::size_t i = 0; i < scratch.hidden_count; ++i) quantise_hidden(call, scratch.hidden[i]);
+  for (std::size_t i = 0; i < scratch.hidden_count; ++i) quantise_hidden(call, i);
   prepare_all_overlays(call, Side::kDown);
   run_down(call);
   return use;
