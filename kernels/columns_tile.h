@@ -68,10 +68,9 @@ void column_kernel(const std::byte* block, std::int64_t cols, const float* x, fl
 
 /// Q8_0 with both kernels.
 template <class L, class Q>
-constexpr MatmulKernel make_q8_0_kernels() {
-  MatmulKernel kernel = make_q8_kernel<L, UnitsQ8_0>(DType::kQ8_0);
-  kernel.columns = column_kernel<L, Q>;
-  return kernel;
+constexpr MatmulKernel make_q8_0_kernels(MatmulKernel rows = make_q8_kernel<L, UnitsQ8_0>(DType::kQ8_0)) {
+  rows.columns = column_kernel<L, Q>;
+  return rows;
 }
 
 }  // namespace junto

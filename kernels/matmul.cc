@@ -101,7 +101,8 @@ void multiply_interleaved(const Product& p) {
     const std::int64_t end = std::min(g + block, p.end_group());
     p.each_tile([&](std::int64_t begin, int count) {
       for (std::int64_t group = g; group < end; ++group) {
-        alignas(64) float sums[8 * kGroupRows] = {};
+        alignas(64) float sums[8 * kGroupRows];
+        std::fill_n(sums, count * kGroupRows, 0.0f);  // one row of a decoding step clears a line, not eight
         p.add(p.w.data + static_cast<std::size_t>(group) * group_bytes, 0, p.w.cols, begin, count, sums);
         p.write(group, begin, count, sums);
       }

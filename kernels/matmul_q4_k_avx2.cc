@@ -1,9 +1,10 @@
+#include "kernels/matmul_pairs.h"
 #include "kernels/tile_lanes_avx2.h"
 #include "kernels/units_k.h"
 
 namespace junto {
 
 extern const MatmulKernel kMatmulQ4_KAvx2;
-constinit const MatmulKernel kMatmulQ4_KAvx2 = make_q8_kernel<TileAvx2, UnitsQ4_K>(DType::kQ4_K);
+constinit const MatmulKernel kMatmulQ4_KAvx2 = make_q8_pairs_kernel<TileAvx2, UnitsQ4_K>(DType::kQ4_K);
 
 }  // namespace junto

@@ -1,9 +1,10 @@
+#include "kernels/matmul_pairs.h"
 #include "kernels/tile_lanes_avx2.h"
 #include "kernels/units_k.h"
 
 namespace junto {
 
 extern const MatmulKernel kMatmulQ6_KAvx2;
-constinit const MatmulKernel kMatmulQ6_KAvx2 = make_q8_kernel<TileAvx2, UnitsQ6_K>(DType::kQ6_K);
+constinit const MatmulKernel kMatmulQ6_KAvx2 = make_q8_pairs_kernel<TileAvx2, UnitsQ6_K>(DType::kQ6_K);
 
 }  // namespace junto

@@ -1,10 +1,12 @@
 #include "kernels/columns_tile.h"
 #include "kernels/lanes_avx2.h"
+#include "kernels/matmul_pairs.h"
 #include "kernels/tile_lanes_avx2.h"
 
 namespace junto {
 
 extern const MatmulKernel kMatmulQ8_0Avx2;
-constinit const MatmulKernel kMatmulQ8_0Avx2 = make_q8_0_kernels<TileAvx2, LanesAvx2>();
+constinit const MatmulKernel kMatmulQ8_0Avx2 =
+    make_q8_0_kernels<TileAvx2, LanesAvx2>(make_q8_pairs_kernel<TileAvx2, UnitsQ8_0>(DType::kQ8_0));
 
 }  // namespace junto

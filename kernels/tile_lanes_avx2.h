@@ -69,23 +69,73 @@ struct TileAvx2 {
     }
     return {total};
   }
+  /// sums[half][t] += dot() of both halves' words with kCount rows of x. Words come in the outer loop: four columns of
+  /// x meet both halves while they stand in a register.
+  template <WeightRange kRange, int kWords, int kCount>
+  static void dot_tile(const W* first, const W* second, const std::int8_t* const (&x)[kCount], I (&sums)[2][kCount]) {
+    constexpr int kNarrow = narrow_sums<kRange>() < kWords ? narrow_sums<kRange>() : kWords;
+    const __m256i ones = _mm256_set1_epi16(1);
+#pragma GCC unroll 8
+    for (int word = 0; word < kWords; word += kNarrow) {
+      __m256i pairs[2][kCount];
+#pragma GCC unroll 8
+      for (int i = 0; i < kNarrow; ++i) {
+        const W words[2] = {first[word + i], second[word + i]};
+#pragma GCC unroll 4
+        for (int t = 0; t < kCount; ++t) {
+#pragma GCC unroll 2
+          for (int half = 0; half < 2; ++half) {
+            const __m256i product = products<kRange>(words[half], x[t] + 4 * (word + i));
+            pairs[half][t] = i == 0 ? product : _mm256_add_epi16(pairs[half][t], product);
+            keep_order(pairs[half][t]);
+          }
+        }
+      }
+#pragma GCC unroll 4
+      for (int t = 0; t < kCount; ++t) {
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) {
+          I& sum = sums[half][t];
+          sum.value = _mm256_add_epi32(sum.value, _mm256_madd_epi16(pairs[half][t], ones));
+        }
+      }
+    }
+  }
   static I shifted(std::int32_t value, int shift) {
     return {_mm256_sll_epi32(_mm256_set1_epi32(value), _mm_cvtsi32_si128(shift))};
   }
 
-  static F zero() { return _mm256_setzero_ps(); }
-  static F set(float value) { return _mm256_set1_ps(value); }
-  static F load(const float* p) { return _mm256_loadu_ps(p); }
-  static void store(float* p, F a) { _mm256_storeu_ps(p, a); }
-  static F to_float(I a) { return _mm256_cvtepi32_ps(a.value); }
-  static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
-  static F add(F a, F b) { return _mm256_add_ps(a, b); }
-  static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static F zero() {
+    return _mm256_setzero_ps();
+  }
+  static F set(float value) {
+    return _mm256_set1_ps(value);
+  }
+  static F load(const float* p) {
+    return _mm256_loadu_ps(p);
+  }
+  static void store(float* p, F a) {
+    _mm256_storeu_ps(p, a);
+  }
+  static F to_float(I a) {
+    return _mm256_cvtepi32_ps(a.value);
+  }
+  static F mul(F a, F b) {
+    return _mm256_mul_ps(a, b);
+  }
+  static F add(F a, F b) {
+    return _mm256_add_ps(a, b);
+  }
+  static F fma(F a, F b, F c) {
+    return _mm256_fmadd_ps(a, b, c);
+  }
 
   static F load_half(const std::byte* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
-  static F load_bf16(const std::byte* p) { return _mm256_castsi256_ps(_mm256_slli_epi32(load_u16s(p).value, 16)); }
+  static F load_bf16(const std::byte* p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(load_u16s(p).value, 16));
+  }
   static F load_e8m0_half(const std::byte* p) {
     const __m256i e = load_bytes(p).value;
     const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
@@ -106,9 +156,16 @@ struct TileAvx2 {
     const __m256i right = _mm256_srl_epi32(a.value, _mm_cvtsi32_si128(shift));
     return {_mm256_sll_epi32(_mm256_and_si256(right, _mm256_set1_epi32(mask)), _mm_cvtsi32_si128(left))};
   }
-  static I add(I a, I b) { return {_mm256_add_epi32(a.value, b.value)}; }
+  static I add(I a, I b) {
+    return {_mm256_add_epi32(a.value, b.value)};
+  }
 
  private:
+  // GCC would rather make all products first and add them up as a tree, for which there are no registers.
+  static void keep_order(__m256i& sum) {
+    asm("" : "+x"(sum));
+  }
+
   template <WeightRange kRange>
   static __m256i products(W weights, const std::int8_t* x) {
     const __m256i columns = _mm256_set1_epi32(*reinterpret_cast<const Columns*>(x));

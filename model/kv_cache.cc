@@ -1,5 +1,7 @@
 #include "model/kv_cache.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -11,9 +13,22 @@ namespace junto {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kLargePage = std::size_t{2} << 20;
 
 std::size_t aligned(std::size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// Memory of a page of the cache. Decoding at a long context reads all of them: in large pages of the system where it
+// gives them (advice only), and without rounding up, since a page of the cache is a few of those at most.
+std::byte* page_memory(std::size_t bytes) {
+  const std::size_t alignment = bytes >= kLargePage ? kLargePage : kAlignment;
+  void* memory = nullptr;
+  if (posix_memalign(&memory, alignment, aligned(bytes > 0 ? bytes : 1)) != 0) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+  if (bytes >= kLargePage) madvise(memory, bytes / kLargePage * kLargePage, MADV_HUGEPAGE);
+#endif
+  return static_cast<std::byte*>(memory);
 }
 
 KvRegion region_of(const MixerSpec& mixer, DType type, std::int64_t hidden_size) {
@@ -78,16 +93,11 @@ bool KvLayout::operator==(const KvLayout& other) const {
 }
 
 // Zeroed: rows that are never written must hold numbers, since masked positions multiply them by 0.
-KvPage::KvPage(std::size_t size)
-    : data(static_cast<std::byte*>(std::aligned_alloc(kAlignment, aligned(size > 0 ? size : 1)))), bytes(size) {
-  if (!data) throw std::bad_alloc();
+KvPage::KvPage(std::size_t size) : data(page_memory(size)), bytes(size) {
   std::memset(data.get(), 0, size);
 }
 
-KvPage::KvPage(const KvPage& other)
-    : data(static_cast<std::byte*>(std::aligned_alloc(kAlignment, aligned(other.bytes > 0 ? other.bytes : 1)))),
-      bytes(other.bytes) {
-  if (!data) throw std::bad_alloc();
+KvPage::KvPage(const KvPage& other) : data(page_memory(other.bytes)), bytes(other.bytes) {
   std::memcpy(data.get(), other.data.get(), bytes);
 }
 
