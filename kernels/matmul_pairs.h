@@ -12,8 +12,8 @@ namespace junto {
 // Rows of x whose integer sums stand in registers together: twice as many sums, two of weights, one of x.
 inline constexpr int kRowsInRegisters = 4;
 
-/// first[t], second[t] += kCount rows of x, from x[0][at] on, times both halves of a group. Never inlined: the groups of
-/// a unit share this code, which else would not fit where the processor keeps decoded instructions.
+/// first[t], second[t] += kCount rows of x, from x[0][at] on, times both halves of a group. Never inlined: the groups
+/// of a unit share this code, which else would not fit where the processor keeps decoded instructions.
 template <class L, class Units, int kCount>
 [[gnu::noinline]] void add_rows_of_pair(const UnpackedGroup<L>* w, const Q8Group* const* x, std::ptrdiff_t at,
                                         typename L::F* first, typename L::F* second) {
