@@ -23,26 +23,6 @@ std::string coordinate(double value) {
   return text;
 }
 
-std::string escaped(std::string_view words) {
-  std::string out;
-  for (const char c : words) {
-    switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 32 ? ' ' : c;
-    }
-  }
-  return out;
-}
-
 /// From white to a dark blue.
 std::string shade(double value) {
   const double part = std::clamp(std::isfinite(value) ? value : 0.0, 0.0, 1.0);
@@ -66,20 +46,50 @@ Box inner(const Box& box) {
 
 std::vector<double> ticks(double high, int count) {
   if (!(high > 0) || !std::isfinite(high)) return {0};
-  const double power = std::pow(10, std::floor(std::log10(high / count)));
+  return ticks(0, high, count);
+}
+
+std::vector<double> ticks(double low, double high, int count) {
+  const double range = high - low;
+  if (!(range > 0) || !std::isfinite(range)) return {low};
+  const double power = std::pow(10, std::floor(std::log10(range / count)));
   double step = power;
   for (const double factor : {1.0, 2.0, 5.0, 10.0}) {
     step = factor * power;
-    if (high / step <= count) break;
+    if (range / step <= count) break;
   }
   std::vector<double> out;
-  for (int i = 0; i * step <= high * (1 + 1e-9); ++i) out.push_back(i * step);
+  const double first = std::ceil(low / step - 1e-9);
+  for (int i = 0; (first + i) * step <= high + range * 1e-9; ++i) out.push_back((first + i) * step);
+  return out;
+}
+
+std::string escape_markup(std::string_view words) {
+  std::string out;
+  for (const char c : words) {
+    switch (c) {
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += static_cast<unsigned char>(c) < 32 ? ' ' : c;
+    }
+  }
   return out;
 }
 
 void Svg::text(double x, double y, std::string_view words, double size, std::string_view anchor) {
   body_ += "<text x=\"" + coordinate(x) + "\" y=\"" + coordinate(y) + "\" font-size=\"" + number(size) +
-           "\" text-anchor=\"" + std::string(anchor) + "\">" + escaped(words) + "</text>\n";
+           "\" text-anchor=\"" + std::string(anchor) + "\">" + escape_markup(words) + "</text>\n";
 }
 
 void Svg::rect(const Box& box, std::string_view fill, std::string_view stroke) {
@@ -96,6 +106,14 @@ void Svg::line(const std::vector<std::pair<double, double>>& points, std::string
   body_.pop_back();
   body_ += "\" fill=\"none\" stroke=\"" + std::string(colour) + "\" stroke-width=\"" + number(width) + "\"" +
            (dashed ? " stroke-dasharray=\"5 4\"" : "") + "/>\n";
+}
+
+void Svg::area(const std::vector<std::pair<double, double>>& outline, std::string_view colour) {
+  if (outline.empty()) return;
+  body_ += "<polygon points=\"";
+  for (const auto& [x, y] : outline) body_ += coordinate(x) + "," + coordinate(y) + " ";
+  body_.pop_back();
+  body_ += "\" fill=\"" + std::string(colour) + "\" fill-opacity=\"0.15\" stroke=\"none\"/>\n";
 }
 
 void Svg::dot(double x, double y, std::string_view colour) {
@@ -115,19 +133,30 @@ void Svg::draw(const LineChart& chart, const Box& box) {
     }
   }
   if (x_high <= 0) x_high = 1;
-  if (y_high <= 0) y_high = 1;
+  if (y_high <= chart.y_low) y_high = chart.y_low + 1;
   const auto place = [&](std::pair<double, double> point) {
-    return std::pair(plot.x + point.first / x_high * plot.width,
-                     plot.y + plot.height - std::min(1.0, point.second / y_high) * plot.height);
+    const double share = std::clamp((point.second - chart.y_low) / (y_high - chart.y_low), 0.0, 1.0);
+    return std::pair(plot.x + point.first / x_high * plot.width, plot.y + plot.height - share * plot.height);
   };
   frame(*this, plot, chart.title, chart.x_label, chart.y_label);
-  for (const double y : ticks(y_high, 5)) {
+  for (const double y : ticks(chart.y_low, y_high, 5)) {
     const double at = place({0, y}).second;
     line({{plot.x, at}, {plot.x + plot.width, at}}, "#dddddd", false, 1);
     text(plot.x - 6, at + 4, number(y), 11, "end");
   }
   for (const double x : ticks(x_high, 6)) text(place({x, 0}).first, plot.y + plot.height + 16, number(x), 11, "middle");
-  double legend = plot.y + plot.height - 6;
+  for (std::size_t i = 0; i < chart.series.size(); ++i) {
+    const std::vector<std::array<double, 3>>& band = chart.series[i].band;
+    std::vector<std::pair<double, double>> outline;
+    for (const auto& [x, low, high] : band) outline.push_back(place({x, low}));
+    for (std::size_t j = band.size(); j-- > 0;) outline.push_back(place({band[j][0], band[j][2]}));
+    area(outline, kColours[i % std::size(kColours)]);
+  }
+  std::size_t longest = 9, named = 0;
+  for (const Series& series : chart.series)
+    longest = std::max(longest, series.name.size()), named += !series.name.empty();
+  const double words = plot.x + plot.width - 1 - 7 * static_cast<double>(longest);
+  double legend = chart.legend_above ? plot.y + 15 * static_cast<double>(named) : plot.y + plot.height - 6;
   for (std::size_t i = 0; i < chart.series.size(); ++i) {
     const Series& series = chart.series[i];
     const char* colour = kColours[i % std::size(kColours)];
@@ -136,8 +165,8 @@ void Svg::draw(const LineChart& chart, const Box& box) {
     line(points, colour, series.dashed);
     for (const auto& point : series.marks) dot(place(point).first, place(point).second, colour);
     if (series.name.empty()) continue;
-    line({{plot.x + plot.width - 90, legend - 4}, {plot.x + plot.width - 70, legend - 4}}, colour, series.dashed, 2.5);
-    text(plot.x + plot.width - 64, legend, series.name, 11);
+    line({{words - 26, legend - 4}, {words - 6, legend - 4}}, colour, series.dashed, 2.5);
+    text(words, legend, series.name, 11);
     legend -= 15;
   }
   rect(plot, "none", "#888888");
@@ -161,6 +190,39 @@ void Svg::draw(const HeatMap& map, const Box& box) {
   text(plot.x - 6, plot.y + plot.height, std::to_string(map.values.empty() ? 0 : map.values.size() - 1), 11, "end");
   text(plot.x, plot.y + plot.height + 16, "0", 11, "middle");
   text(plot.x + plot.width, plot.y + plot.height + 16, std::to_string(columns - 1), 11, "end");
+  rect(plot, "none", "#888888");
+}
+
+void Svg::draw(const IntervalChart& chart, const Box& box) {
+  constexpr double kNames = 150;
+  const Box plot = {box.x + kNames, box.y + kTop, box.width - kNames - 20, box.height - kTop - kBottom};
+  double low = 0, high = 0;
+  bool any = false;
+  for (const IntervalChart::Row& row : chart.rows) {
+    for (const double value : {row.value, row.low, row.high}) {
+      if (!std::isfinite(value)) continue;
+      low = any ? std::min(low, value) : value, high = any ? std::max(high, value) : value, any = true;
+    }
+  }
+  const double margin = high > low ? 0.06 * (high - low) : std::max(1e-9, 0.05 * std::abs(high));
+  low -= margin, high += margin;
+  const auto place = [&](double value) { return plot.x + (value - low) / (high - low) * plot.width; };
+  text(plot.x, plot.y - 10, chart.title, 13);
+  text(plot.x + plot.width / 2, plot.y + plot.height + 34, chart.x_label, 11, "middle");
+  for (const double x : ticks(low, high, 5)) {
+    line({{place(x), plot.y}, {place(x), plot.y + plot.height}}, "#dddddd", false, 1);
+    text(place(x), plot.y + plot.height + 16, number(x), 11, "middle");
+  }
+  const double height = plot.height / static_cast<double>(std::max<std::size_t>(1, chart.rows.size()));
+  for (std::size_t i = 0; i < chart.rows.size(); ++i) {
+    const IntervalChart::Row& row = chart.rows[i];
+    const char* colour = kColours[i % std::size(kColours)];
+    const double y = plot.y + (static_cast<double>(i) + 0.5) * height;
+    text(plot.x - 8, y + 4, row.name, 11, "end");
+    if (std::isfinite(row.low) && std::isfinite(row.high))
+      line({{place(row.low), y}, {place(row.high), y}}, colour, false, 3);
+    if (std::isfinite(row.value)) dot(place(row.value), y, colour);
+  }
   rect(plot, "none", "#888888");
 }
 

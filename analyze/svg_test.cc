@@ -35,6 +35,28 @@ TEST(Svg, EverySeriesIsALineAndEveryMarkADot) {
   EXPECT_NE(text.find(">two</text>"), std::string::npos);
 }
 
+TEST(Svg, AnAxisMayBeginAboveZeroAndBandsStandBehindLines) {
+  EXPECT_EQ(ticks(1.9, 4.4, 5), (std::vector<double>{2, 2.5, 3, 3.5, 4}));
+  Svg svg(400, 300);
+  LineChart chart{"", "x", "y", {{"one", {{0, 2}, {2, 4}}}}, 4};
+  chart.y_low = 2;
+  chart.series[0].band = {{0, 2, 3}, {2, 3, 9}};
+  svg.draw(chart, {0, 0, 400, 300});
+  const std::string text = svg.finish();
+  EXPECT_NE(text.find("<polygon points=\"56.0,258.0 390.0,144.0 390.0,30.0 56.0,144.0\""), std::string::npos) << text;
+  EXPECT_LT(text.find("<polygon"), text.find("points=\"56.0,258.0 390.0,30.0\"")) << text;
+}
+
+TEST(Svg, IntervalsWithoutAnEndAreDotsOnly) {
+  const double endless = std::numeric_limits<double>::infinity();
+  Svg svg(400, 200);
+  svg.draw(IntervalChart{"", "", {{"a", 1, 0.5, 1.5}, {"b", 2, -endless, endless}}}, {0, 0, 400, 200});
+  const std::string text = svg.finish();
+  EXPECT_EQ(text.find("inf"), std::string::npos) << text;
+  EXPECT_NE(text.find("stroke-width=\"3\""), std::string::npos);
+  EXPECT_EQ(text.find("stroke-width=\"3\""), text.rfind("stroke-width=\"3\""));
+}
+
 TEST(Svg, HeatMapsClampAndTakeNaNForNothing) {
   Svg svg(100, 100);
   svg.draw(HeatMap{"", "", "", {{-1, 0, 1, 7, std::numeric_limits<double>::quiet_NaN()}}}, {0, 0, 100, 100});

@@ -19,6 +19,8 @@ Command carve_command();
 Command quantize_command();
 Command synth_command();
 Command train_command();
+Command reproduce_command();
+Command report_command();
 Command bench_command();
 Command trace_command();
 Command simulate_command();

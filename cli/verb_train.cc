@@ -1,35 +1,21 @@
-// junto train: starts junto-train, which stands beside junto and has LibTorch.
-#include <unistd.h>
-
-#include <cstdlib>
-#include <filesystem>
+// junto train: starts junto-train.
 #include <memory>
 #include <string>
-#include <system_error>
 #include <vector>
 
-#include "base/error.h"
 #include "cli/commands.h"
+#include "cli/junto_train_program.h"
 #include "cli/train_command.h"
 
 namespace junto {
 namespace {
 
-int start_junto_train(const TrainArguments& given) {
-  std::vector<std::string> words = {"junto-train", given.recipe};
+int start(const TrainArguments& given) {
+  std::vector<std::string> words = {given.recipe};
   for (const std::string& assignment : given.set) words.insert(words.end(), {"--set", assignment});
   if (given.resume) words.emplace_back("--resume");
   if (given.check) words.emplace_back("--check");
-  // Threads that wait for work would spin: beside other work that made training ten times slower (docs/training.md).
-  setenv("OMP_WAIT_POLICY", "passive", 0);
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  std::error_code error;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (!error) execv((self.parent_path() / "junto-train").c_str(), argv.data());
-  execvp("junto-train", argv.data());
-  fail("junto-train", "stands neither beside junto nor in PATH; it is built where LibTorch is (scripts/setup train)");
+  return start_junto_train(words);
 }
 
 }  // namespace
@@ -62,7 +48,7 @@ Command train_command(std::function<int(const TrainArguments&)> execute) {
 }
 
 Command train_command() {
-  return train_command(start_junto_train);
+  return train_command(start);
 }
 
 }  // namespace junto

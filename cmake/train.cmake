@@ -42,7 +42,13 @@ endfunction()
 function(junto_train)
   junto_sources(train sources)
   list(REMOVE_ITEM sources ${CMAKE_SOURCE_DIR}/train/main.cc)
-  add_library(junto_train STATIC ${sources})
+  file(GLOB_RECURSE hashed CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/train/*.h ${CMAKE_SOURCE_DIR}/moe/*.h
+       ${CMAKE_SOURCE_DIR}/moe/*.cc)
+  set(hash ${CMAKE_BINARY_DIR}/training_sources.cc)
+  add_custom_command(OUTPUT ${hash} COMMAND ${CMAKE_COMMAND} -DROOT=${CMAKE_SOURCE_DIR} -DOUT=${hash}
+                     -P ${CMAKE_SOURCE_DIR}/cmake/training_sources.cmake
+                     DEPENDS ${sources} ${hashed} ${CMAKE_SOURCE_DIR}/cmake/training_sources.cmake VERBATIM)
+  add_library(junto_train STATIC ${sources} ${hash})
   add_library(junto::train ALIAS junto_train)
   target_link_libraries(junto_train PUBLIC junto_cli)
   junto_torch(junto_train)

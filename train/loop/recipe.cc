@@ -1,5 +1,8 @@
 #include "train/loop/recipe.h"
 
+#include <array>
+#include <cmath>
+
 #include "base/error.h"
 #include "moe/json_fields.h"
 
@@ -30,6 +33,11 @@ LossOptions parse_losses(const Json& json, const RouterSpec& router, std::string
   options.z = fields.number("z", 0.0f, 1e6f).value_or(options.z);
   options.entropy = fields.number("entropy", -1e6f, 1e6f).value_or(options.entropy);
   options.bias_rate = fields.number("bias_rate", 0.0f, 1e6f).value_or(options.bias_rate);
+  constexpr std::array<std::string_view, 2> kUpdates = {"sign", "proportional"};
+  constexpr std::array<std::string_view, 3> kSchedules = {"constant", "inverse_sqrt", "inverse"};
+  options.bias_update = static_cast<BiasUpdate>(fields.choice("bias_update", kUpdates).value_or(0));
+  options.bias_schedule =
+      static_cast<LossOptions::BiasSchedule>(fields.choice("bias_schedule", kSchedules).value_or(0));
   fields.finish();
   if (options.entropy != 0.0f && router.score != Score::kSoftmax) {
     fields.fail_at("entropy", "set, expected 0 where scores are no softmax");
@@ -61,6 +69,12 @@ RunOptions parse_run(const Json& json, std::string_view where) {
 }
 
 }  // namespace
+
+double bias_rate_at(const LossOptions& losses, std::int64_t n) {
+  const double rate = losses.bias_rate, updates = static_cast<double>(n);
+  if (losses.bias_schedule == LossOptions::BiasSchedule::kInverseSqrt) return rate / std::sqrt(updates);
+  return losses.bias_schedule == LossOptions::BiasSchedule::kInverse ? rate / updates : rate;
+}
 
 Recipe parse_recipe(const Json& json, std::string_view where) {
   JsonFields fields(json, where, "recipe");

@@ -19,6 +19,7 @@
 #include "train/loop/adamw.h"
 #include "train/loop/schedule.h"
 #include "train/nn/language_model.h"
+#include "train/nn/losses.h"
 
 namespace junto {
 
@@ -34,7 +35,13 @@ struct LossOptions {
   float z = 0.0f;
   float entropy = 0.0f;    // Shannon's of the scores, positive: routers become more certain; softmax scores only
   float bias_rate = 0.0f;  // of loss-free balancing, for routers with a selection bias
+  BiasUpdate bias_update = BiasUpdate::kSign;
+  /// What becomes of the rate at update n = 1, 2...: it stays, or is divided by sqrt(n) or n (Han and Zhong, arXiv
+  /// 2512.03915, take the last for its logarithmic regret).
+  enum class BiasSchedule : std::uint8_t { kConstant, kInverseSqrt, kInverse } bias_schedule = BiasSchedule::kConstant;
 };
+/// The rate of loss-free balancing at update `n`, from 1.
+double bias_rate_at(const LossOptions& losses, std::int64_t n);
 
 struct RunOptions {
   std::string folder;

@@ -133,7 +133,10 @@ StepReport Trainer::train_step() {
   for (LanguageModel::Block& block : model_.blocks()) {
     if (!block.router.defined()) continue;
     const at::Tensor& rows = load[routed++];
-    if (recipe_.losses.bias_rate > 0.0f) update_selection_bias(block.selection_bias, rows, recipe_.losses.bias_rate);
+    if (recipe_.losses.bias_rate > 0.0f) {
+      update_selection_bias(block.selection_bias, rows, bias_rate_at(recipe_.losses, step()),
+                            recipe_.losses.bias_update);
+    }
     const double mean = rows.mean().item<double>(), layers = static_cast<double>(load.size());
     if (mean > 0.0) report.busiest += rows.max().item<double>() / mean / layers;
     report.idle += (rows == 0).to(at::kDouble).mean().item<double>() / layers;

@@ -5,7 +5,19 @@
 
 #include <cstring>
 
+#include "base/random.h"
+
 namespace junto {
+namespace {
+
+/// A stream for each parameter: models that share some of them share their values, whatever else they have.
+std::uint64_t seed_of(const std::string& name, std::uint64_t seed) {
+  std::uint64_t hash = 0xcbf29ce484222325ull;  // FNV-1a
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
+  return Random(seed ^ hash).next();
+}
+
+}  // namespace
 
 Parameters::Parameters(const std::vector<Request>& requests, std::uint64_t seed) {
   std::int64_t size = 0;
@@ -19,9 +31,9 @@ Parameters::Parameters(const std::vector<Request>& requests, std::uint64_t seed)
   gradients_ = at::zeros({size}, at::kFloat);
   zeroed_.assign(all_.size(), true);
   at::NoGradGuard guard;
-  at::Generator generator = at::detail::createCPUGenerator(seed);
   for (std::size_t i = 0; i < all_.size(); ++i) {
     const Request& request = requests[i];
+    at::Generator generator = at::detail::createCPUGenerator(seed_of(request.name, seed));
     at::Tensor value = at::empty(request.shape, at::kFloat);
     value.normal_(0.0, 1.0, generator).mul_(request.deviation).add_(request.mean);
     at::Tensor leaf = values_.narrow(0, all_[i].offset, value.numel()).view(request.shape).detach();

@@ -32,7 +32,7 @@ class Parameters {
   };
 
   Parameters() = default;
-  /// float32; the same seed gives the same values.
+  /// float32; a parameter's values follow from its name, shape and the seed, whatever others there are.
   Parameters(const std::vector<Request>& requests, std::uint64_t seed);
 
   /// The gradients of two stacks of experts are written in place from now on.

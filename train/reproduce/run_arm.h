@@ -1,0 +1,44 @@
+// One (arm, seed) of an experiment, trained and measured.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "analyze/experiment.h"
+#include "train/reproduce/texts.h"
+
+namespace junto {
+
+/// What is to run. A tuning run has a learning rate of the grid and never reads the text to test.
+struct Run {
+  std::string arm;
+  std::int64_t seed = 0;  // of the pair: the arm's seed_offset comes on top
+  bool tuning = false;
+  double learning_rate = 0.0;  // 0: the recipe's
+};
+
+/// The recipe that a run trains: data.files of the texts, seed, learning rate and the arm's fields in it. `folder`
+/// takes what a run that diverges leaves.
+Json recipe_of(const Experiment& experiment, const Run& run, const std::vector<DomainText>& texts,
+               const std::string& folder);
+
+/// Trains and measures. The row:
+///   arm, seed, tuning, learning_rate, parameters, tokens, flops, expert_rows, seconds
+///   curve     {step: [...], loss: [...], tokens, flops, experts_per_token, max_violation, ...}, every log_every steps
+///   tune      {step, flops, loss, bits_per_byte}, every evaluate_every steps; both end after the last step
+///   metrics   {bits_per_byte, bits_per_byte.<domain>, max_violation, ...}; of the text to test unless tuning
+///   layers    [{experts_per_token, load}]
+///   token_loss, token_experts    of the first test tokens of each domain
+Json run_arm(const Experiment& experiment, const Run& run, const std::vector<DomainText>& texts,
+             const std::string& folder);
+
+/// Executed FLOP and seconds of a step, from `steps` steps that are then forgotten, and bytes of the process's peak.
+struct StepCost {
+  double flops = 0.0, seconds = 0.0;
+  std::int64_t parameters = 0, bytes = 0, steps_of_run = 0;
+};
+StepCost probe_arm(const Experiment& experiment, const Run& run, const std::vector<DomainText>& texts,
+                   std::int64_t steps);
+
+}  // namespace junto

@@ -1,0 +1,62 @@
+#include "train/reproduce/texts.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "base/sha256.h"
+
+namespace junto {
+namespace {
+
+/// FNV-1a of the tokens, mixed: another stream than that which chose the documents for validation.
+bool goes_first(const std::int16_t* begin, const std::int16_t* end) {
+  std::uint64_t hash = 0x84222325cbf29ce4ull;
+  for (; begin != end; ++begin) hash = (hash ^ static_cast<std::uint16_t>(*begin)) * 0x100000001b3ull;
+  return Random(hash).uniform() < 0.5;
+}
+
+std::int64_t documents_in(const std::vector<std::int16_t>& text) {
+  return std::count(text.begin(), text.end(), kEndOfText);
+}
+
+}  // namespace
+
+void split_documents(const std::vector<std::int16_t>& text, std::vector<std::int16_t>& first,
+                     std::vector<std::int16_t>& second) {
+  for (std::size_t begin = 0; begin < text.size();) {
+    const auto found = std::find(text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(), kEndOfText);
+    const auto end = static_cast<std::size_t>(found - text.begin());
+    std::vector<std::int16_t>& part = goes_first(text.data() + begin, text.data() + end) ? first : second;
+    part.insert(part.end(), text.data() + begin, text.data() + end);
+    part.push_back(kEndOfText);
+    begin = end + 1;
+  }
+}
+
+std::vector<DomainText> read_texts(const Experiment& experiment, const std::string& folder, std::int64_t length) {
+  std::vector<DomainText> out;
+  for (const TextFile& file : experiment.texts) {
+    DomainText text{.domain = file.domain, .file = file.path, .path = folder + "/" + file.path};
+    if (!std::filesystem::exists(text.path)) {
+      fail(text.path, "is missing" + (experiment.fetch.empty() ? "" : ": run " + experiment.fetch));
+    }
+    text.sha256 = sha256_of_file(text.path);
+    Json options = experiment.recipe.value("data", Json::object());
+    options["files"] = {text.path};
+    split_documents(read_byte_text(parse_byte_text(options, experiment.slug), length).validation, text.tune, text.test);
+    text.tune_documents = documents_in(text.tune);
+    text.test_documents = documents_in(text.test);
+    for (const auto* part : {&text.tune, &text.test}) {
+      if (static_cast<std::int64_t>(part->size()) > length) continue;
+      fail(text.path, std::string("data: its text to ") + (part == &text.tune ? "tune" : "test") + " has " +
+                          std::to_string(part->size()) + " tokens, expected more than " + std::to_string(length) +
+                          " (batch.length): raise data.validation_share");
+    }
+    out.push_back(std::move(text));
+  }
+  return out;
+}
+
+}  // namespace junto

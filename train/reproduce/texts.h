@@ -1,0 +1,31 @@
+// The texts of an experiment, in three parts by document: one trains, one tunes, one is read once.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "analyze/experiment.h"
+#include "train/data/byte_text.h"
+
+namespace junto {
+
+struct DomainText {
+  std::string domain;
+  std::string file;  // as the experiment names it
+  std::string path;  // where it is
+  std::string sha256 = {};
+  std::vector<std::int16_t> tune = {},
+                            test = {};  // documents of the trainer's validation part, each followed by kEndOfText
+  std::int64_t tune_documents = 0, test_documents = 0;
+};
+
+/// Reads every text with the recipe's `data` options; files are looked for in `folder`. Throws Error naming the file
+/// that is missing and what fetches it, or the part that has fewer than `length` + 1 tokens.
+std::vector<DomainText> read_texts(const Experiment& experiment, const std::string& folder, std::int64_t length);
+
+/// Parts documents into two halves by their own text, whatever the others are.
+void split_documents(const std::vector<std::int16_t>& text, std::vector<std::int16_t>& first,
+                     std::vector<std::int16_t>& second);
+
+}  // namespace junto
