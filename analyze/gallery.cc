@@ -244,7 +244,8 @@ std::string metric_picture(const Json& result, const std::string& metric) {
     const double endless = std::numeric_limits<double>::infinity();
     chart.rows.push_back({arm.at("name"), interval.mean, few ? -endless : interval.low, few ? endless : interval.high});
   }
-  if (chart.rows.empty()) return "";
+  const auto differs = [&](const IntervalChart::Row& row) { return row.value != chart.rows.front().value; };
+  if (std::none_of(chart.rows.begin(), chart.rows.end(), differs)) return "";
   const double height = 90 + 22 * static_cast<double>(chart.rows.size());
   Svg svg(kWidth, height);
   svg.draw(chart, {0, 0, kWidth, height});

@@ -17,7 +17,8 @@ void check_result(const Json& result, std::string_view where);
 /// more. An SVG file.
 std::string loss_picture(const Json& result);
 
-/// A metric of all arms, mean over seeds with its 95 % interval. An SVG file; empty where no arm has the metric.
+/// A metric of all arms, mean over seeds with its 95 % interval. An SVG file; empty where arms do not differ in it or
+/// have none.
 std::string metric_picture(const Json& result, const std::string& metric);
 
 /// The page of all results: claims in one table that can be sorted, then each experiment.

@@ -69,7 +69,10 @@ TEST(Gallery, LossesAreDrawnWithTheirInterval) {
   EXPECT_NE(picture.find(">old</text>"), std::string::npos);
   EXPECT_EQ(picture.find(">new</text>"), std::string::npos);  // it has not run
   EXPECT_EQ(metric_picture(result_of("full"), "max_violation"), "");
-  EXPECT_NE(metric_picture(result_of("full"), "bits_per_byte"), "");
+  EXPECT_EQ(metric_picture(result_of("full"), "bits_per_byte"), "");  // one arm: nothing to compare
+  Json two = result_of("full");
+  two["arms"][1]["runs"] = {run_of(1.9)};
+  EXPECT_NE(metric_picture(two, "bits_per_byte").find(">new</text>"), std::string::npos);
 }
 
 }  // namespace

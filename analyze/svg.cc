@@ -56,7 +56,7 @@ std::vector<double> ticks(double low, double high, int count) {
   double step = power;
   for (const double factor : {1.0, 2.0, 5.0, 10.0}) {
     step = factor * power;
-    if (range / step <= count) break;
+    if (range / step <= count + 1e-9) break;
   }
   std::vector<double> out;
   const double first = std::ceil(low / step - 1e-9);
