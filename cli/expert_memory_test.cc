@@ -59,5 +59,27 @@ TEST(ExpertMemory, RunStreamsTheSameTokensAndCounts) {
             "junto: --expert-memory: is given, but " + checkpoint_path("llama") + " has no routed experts\n");
 }
 
+TEST(ExpertMemory, StatsSayWhatStreamingCost) {
+  std::vector<std::string> asked = {
+      "run",    checkpoint_path("olmoe"), "--ids", "5,17,40", "-n", "20", "--temp", "0", "--stats",
+      "--json", "--expert-memory",        "100KB"};
+  const Ran ran = run_junto(asked);
+  ASSERT_EQ(ran.status, 0) << ran.err;
+  const Json figures = Json::parse(ran.out)["streaming"];
+  EXPECT_GT(figures["misses"], 0);
+  EXPECT_GT(figures["stall_s"], 0.0);
+  EXPECT_EQ(figures["prefetch_hits"], 0);
+  EXPECT_EQ(figures["late_prefetches"], 0);
+  EXPECT_EQ(figures["wasted_prefetches"], 0);
+  EXPECT_GT(figures["disk_bytes_per_s"], 0.0);
+  EXPECT_GT(figures["share_of_disk"], 0.0);
+  for (const char* row : {"demand misses", "bytes read", "bytes per second that the disk gives", "share of that",
+                          "seconds stalled", "prefetched in time", "prefetched late", "prefetched for nothing"}) {
+    EXPECT_NE(ran.err.find(row), std::string::npos) << row;
+  }
+  asked.resize(asked.size() - 2);
+  EXPECT_NE(run_junto(asked).err.find("stays in memory: nothing is streamed"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace junto

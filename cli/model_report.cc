@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cctype>
+#include <optional>
 #include <set>
 #include <variant>
 
 #include "base/progress.h"
+#include "format/packed_experts.h"
 
 namespace junto {
 namespace {
@@ -134,6 +136,34 @@ void add_layers(const Model& model, ModelReport& report) {
   report.bytes_per_token = static_cast<std::int64_t>(per_token);
 }
 
+void add_type(DType type, std::int64_t values, std::int64_t bytes, ModelReport& report) {
+  TypeShare& share = report.types[std::string(dtype_name(type))];
+  ++share.tensors;
+  share.values += values;
+  share.bytes += bytes;
+  report.parameters += values;
+}
+
+// Packed experts count as what they were packed from: their tensors are opaque bytes.
+void add_types(const Checkpoint& checkpoint, ModelReport& report) {
+  const std::optional<PackedExperts> packed = parse_packed_experts(checkpoint.metadata);
+  std::set<std::string> packed_names;
+  if (packed) {
+    for (const auto& [block, layer] : packed->layers) {
+      packed_names.insert({packed_tensor_name(block), packed_checksums_name(block)});
+      for (const PackedPart& part : layer.parts) {
+        const std::int64_t matrix = static_cast<std::int64_t>(source_matrix(part, nullptr).bytes());
+        add_type(part.type, layer.experts * part.rows * part.cols, layer.experts * matrix, report);
+      }
+    }
+  }
+  for (const NamedTensor& named : checkpoint.tensors()) {
+    const auto bytes = static_cast<std::int64_t>(named.tensor.bytes.size());
+    report.bytes += bytes;
+    if (!packed_names.contains(named.name)) add_type(named.tensor.type, named.tensor.values(), bytes, report);
+  }
+}
+
 }  // namespace
 
 ModelReport report_model(const Checkpoint& checkpoint, const Model& model) {
@@ -144,14 +174,7 @@ ModelReport report_model(const Checkpoint& checkpoint, const Model& model) {
   report.vocabulary = model.config.vocab_size;
   report.hidden_size = model.config.hidden_size;
   report.blocks = static_cast<std::int64_t>(model.config.blocks.size());
-  for (const NamedTensor& named : checkpoint.tensors()) {
-    TypeShare& share = report.types[std::string(dtype_name(named.tensor.type))];
-    ++share.tensors;
-    share.values += named.tensor.values();
-    share.bytes += static_cast<std::int64_t>(named.tensor.bytes.size());
-    report.parameters += named.tensor.values();
-    report.bytes += static_cast<std::int64_t>(named.tensor.bytes.size());
-  }
+  add_types(checkpoint, report);
   report.always_read_bytes = static_cast<std::int64_t>(model.block_bytes + model.output.bytes());
   report.routed_bytes = static_cast<std::int64_t>(model.routed_bytes);
   add_layers(model, report);

@@ -13,6 +13,7 @@
 #include "cli/table.h"
 #include "cli/verify_tensors.h"
 #include "format/model_chat.h"
+#include "format/packed_experts.h"
 
 namespace junto {
 namespace {
@@ -133,7 +134,10 @@ Json to_json(const Verification& verification) {
   for (const BadTensor& one : verification.bad) {
     bad.push_back({{"tensor", one.name}, {"nan", one.nan}, {"infinite", one.infinite}});
   }
-  return {{"tensors", verification.tensors}, {"values", verification.values}, {"bad", bad}};
+  return {{"tensors", verification.tensors},
+          {"values", verification.values},
+          {"checksums", verification.checksums},
+          {"bad", bad}};
 }
 
 /// A sound checkpoint is a line; one that is not, an error.
@@ -148,6 +152,9 @@ void judge(const Verification& verification, const InspectOptions& options) {
   if (options.json) return;
   std::printf("\nverified: all %s values of %lld tensors are finite\n", format_parameters(verification.values).c_str(),
               static_cast<long long>(verification.tensors));
+  if (verification.checksums > 0) {
+    std::printf("verified: %lld packed experts have their checksums\n", static_cast<long long>(verification.checksums));
+  }
 }
 
 int run_inspect(const InspectOptions& options) {
@@ -160,6 +167,7 @@ int run_inspect(const InspectOptions& options) {
   if (options.verify) {
     ThreadPool pool(options.threads);
     verification = verify_tensors(checkpoint, pool);
+    verification.checksums = check_packed_experts(checkpoint);
   }
   if (options.json) {
     Json out = to_json(report);
@@ -187,7 +195,7 @@ Command inspect_command() {
                        {.name = "--verify",
                         .target = &options->verify,
                         .value = "",
-                        .help = "Read every tensor and report values that are not finite"},
+                        .help = "Read every tensor: report values that are not finite and packed experts that changed"},
                        threads_argument(options->threads),
                        json_argument(options->json)};
   command.examples =

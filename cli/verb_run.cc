@@ -16,12 +16,15 @@
 #include "cli/sampling_arguments.h"
 #include "cli/session.h"
 #include "cli/speculation_arguments.h"
+#include "cli/table.h"
 #include "cli/terminal.h"
 #include "format/chat_prompt.h"
 #include "generate/generate.h"
 
 namespace junto {
 namespace {
+
+constexpr double kDiskProbe_s = 0.3;
 
 struct RunOptions {
   ModelOptions model;
@@ -31,6 +34,7 @@ struct RunOptions {
   std::optional<int> context;
   bool raw = false;
   bool show_routing = false;
+  bool stats = false;
   bool json = false;
 };
 
@@ -88,14 +92,29 @@ std::vector<std::string> token_labels(const Sequence& sequence, const Session& s
   return labels;
 }
 
-Json answer_json(const std::vector<std::int32_t>& prompt, const Generated& answer, const Session& session) {
+/// All that streaming cost; where disk_bytes_per_s is not 0 also that and "share_of_disk".
+Json streaming_figures(const ExpertCache& cache, double disk_bytes_per_s) {
+  const ExpertCacheCounters c = cache.counters();
+  Json out = streaming_json(cache);
+  out["prefetch_hits"] = c.prefetch_hits;
+  out["late_prefetches"] = c.late_prefetches;
+  out["wasted_prefetches"] = c.wasted_prefetches;
+  if (disk_bytes_per_s > 0) {
+    out["disk_bytes_per_s"] = disk_bytes_per_s;
+    out["share_of_disk"] = out["bytes_read_per_s"].get<double>() / disk_bytes_per_s;
+  }
+  return out;
+}
+
+Json answer_json(const std::vector<std::int32_t>& prompt, const Generated& answer, const Session& session,
+                 double disk_bytes_per_s) {
   Json json = {{"prompt_ids", prompt},
                {"ids", answer.ids},
                {"text", answer.text},
                {"timings", timings_json(answer)},
                {"speculation", speculation_json(answer)},
                {"routing", routing_json(session.model->config, answer)}};
-  if (is_streaming(*session.model)) json["streaming"] = streaming_json(*session.model->cache);
+  if (is_streaming(*session.model)) json["streaming"] = streaming_figures(*session.model->cache, disk_bytes_per_s);
   return json;
 }
 
@@ -105,6 +124,30 @@ void print_answer_end(const Generated& answer, const Session& session) {
   }
   if (!answer.text.ends_with('\n')) std::printf("\n");
   std::fflush(stdout);
+}
+
+void print_stats(const Session& session, double disk_bytes_per_s) {
+  if (!is_streaming(*session.model)) {
+    return print_note(session.checkpoint.path + " stays in memory: nothing is streamed");
+  }
+  const Json figures = streaming_figures(*session.model->cache, disk_bytes_per_s);
+  Table table{{{"streaming"}, {"", Align::kRight}}, {}};
+  const auto add = [&](const char* title, const char* key) {
+    if (figures.contains(key)) table.rows.push_back({title, figures[key].dump()});
+  };
+  add("experts in memory", "slots");
+  add("of experts", "experts");
+  add("asked for and there", "hits");
+  add("demand misses", "misses");
+  add("bytes read", "bytes_read");
+  add("bytes read per second", "bytes_read_per_s");
+  add("bytes per second that the disk gives", "disk_bytes_per_s");
+  add("share of that", "share_of_disk");
+  add("seconds stalled", "stall_s");
+  add("prefetched in time", "prefetch_hits");
+  add("prefetched late", "late_prefetches");
+  add("prefetched for nothing", "wasted_prefetches");
+  std::fputs(to_plain(table).c_str(), stderr);
 }
 
 int run_run(const RunOptions& options) {
@@ -131,8 +174,10 @@ int run_run(const RunOptions& options) {
   Sequence sequence = new_sequence(session);
   const Generated answer =
       generate(*session.decoder, session.tokenizer ? &*session.tokenizer : nullptr, sequence, prompt, generation);
+  const bool stats = options.stats && is_streaming(*session.model);
+  const double disk = stats ? session.model->cache->measure_disk(kDiskProbe_s) : 0;
   if (options.json) {
-    std::printf("%s\n", answer_json(prompt, answer, session).dump().c_str());
+    std::printf("%s\n", answer_json(prompt, answer, session, disk).dump().c_str());
   } else {
     print_answer_end(answer, session);
   }
@@ -142,6 +187,7 @@ int run_run(const RunOptions& options) {
     std::fputs(draw_routing(session.model->config, recorder.blocks(), token_labels(sequence, session), picture).c_str(),
                out);
   }
+  if (options.stats) print_stats(session, disk);
   const std::string note = ending_note(answer, context, options.sampling.max_tokens.has_value());
   if (!note.empty()) print_note(note);
   const std::int64_t used = sequence.length() + (answer.ids.empty() ? 0 : 1);
@@ -178,6 +224,8 @@ Command run_command() {
   command.arguments.push_back(context_argument(options->context));
   command.arguments.push_back(
       {.name = "--show-routing", .target = &options->show_routing, .help = "Draw which expert took which token"});
+  command.arguments.push_back(
+      {.name = "--stats", .target = &options->stats, .help = "What streaming experts cost, beside the disk's rate"});
   command.arguments.push_back(json_argument(options->json));
   command.examples =
       "  junto run smollm2 -p 'Why is the sky blue?'\n"

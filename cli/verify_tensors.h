@@ -20,6 +20,7 @@ struct BadTensor {
 struct Verification {
   std::int64_t tensors = 0;
   std::int64_t values = 0;
+  std::int64_t checksums = 0;  // of packed experts, all of them right
   std::vector<BadTensor> bad;
 };
 

@@ -1,12 +1,16 @@
 #include "compress/pack.h"
 
 #include <algorithm>
+#include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "base/sha256.h"
 #include "format/gguf.h"
+#include "kernels/columns.h"
 #include "kernels/interleave.h"
 #include "model/architectures.h"
 #include "tensor/dtype.h"
@@ -18,8 +22,39 @@ std::uint64_t rounded_up(std::uint64_t bytes, std::uint64_t to) {
   return (bytes + to - 1) / to * to;
 }
 
-PackedPart part_of(const NamedTensor& stack) {
-  return {stack.name, stack.tensor.type, stack.tensor.shape[1], stack.tensor.shape[2]};
+// Of a stack [experts, rows, cols], or [experts, cols, rows].
+PackedPart part_of(const std::string& name, const Tensor& stack, bool by_column) {
+  const std::int64_t rows = stack.shape[1], cols = stack.shape[2];
+  if (by_column) return {name, stack.type, cols, rows, true};
+  return {name, stack.type, rows, cols, false};
+}
+
+// The parts of a block in their order: gate, up, down; the last one under the first name that is there.
+constexpr std::string_view kRoles[] = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps", "ffn_down_t_exps"};
+
+// None where up or down is missing.
+std::optional<PackedLayer> plan_block(const Checkpoint& source, std::size_t block) {
+  PackedLayer layer;
+  std::uint64_t bytes = 0;
+  bool up = false, down = false;
+  for (const std::string_view role : kRoles) {
+    const std::string name = "blk." + std::to_string(block) + "." + std::string(role) + ".weight";
+    const Tensor* stack = source.find(name);
+    if (!stack) continue;
+    if (stack->shape.size() != 3 || (layer.experts > 0 && layer.experts != stack->shape[0])) {
+      fail(source.path,
+           tensor_label(name) + " has shape " + to_string(stack->shape) + ", expected [experts, rows, cols]");
+    }
+    if (down) fail(source.path, tensor_label(name) + " is there beside the same matrix stored by row");
+    up = up || role == kRoles[1];
+    down = role == kRoles[2] || role == kRoles[3];
+    layer.experts = stack->shape[0];
+    layer.parts.push_back(part_of(name, *stack, role == kRoles[3]));
+    bytes += packed_bytes(layer.parts.back());
+  }
+  layer.expert_bytes = rounded_up(bytes, kPackedAlignment);
+  if (!up || !down) return std::nullopt;
+  return layer;
 }
 
 // Blocks whose experts stand in stacks under the names that GGUF gives them.
@@ -38,29 +73,13 @@ PackedExperts plan_packed(const Checkpoint& source) {
   for (const NamedTensor& named : source.tensors()) packed.tensors.push_back(named.name);
   const std::size_t blocks = describe_model(source).config.blocks.size();
   for (std::size_t b = 0; b < blocks; ++b) {
-    PackedLayer layer;
-    std::uint64_t bytes = 0;
-    bool whole = true;
-    for (const char* const role : {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"}) {
-      const std::string name = "blk." + std::to_string(b) + "." + role + ".weight";
-      const Tensor* stack = source.find(name);
-      if (!stack) {
-        whole = whole && role == std::string_view("ffn_gate_exps");
-        continue;
-      }
-      if (stack->shape.size() != 3 || (layer.experts > 0 && layer.experts != stack->shape[0])) {
-        fail(source.path,
-             tensor_label(name) + " has shape " + to_string(stack->shape) + ", expected [experts, rows, cols]");
-      }
-      layer.experts = stack->shape[0];
-      layer.parts.push_back(part_of({name, *stack}));
-      bytes += packed_bytes(layer.parts.back());
+    if (std::optional<PackedLayer> layer = plan_block(source, b)) {
+      packed.layers.emplace(static_cast<int>(b), *std::move(layer));
     }
-    layer.expert_bytes = rounded_up(bytes, kPackedAlignment);
-    if (whole && layer.parts.size() >= 2) packed.layers.emplace(static_cast<int>(b), std::move(layer));
   }
   if (packed.layers.empty())
-    fail(source.path, "has no experts to pack: expected stacks blk.L.ffn_{gate,up,down}_exps.weight");
+    fail(source.path,
+         "has no experts to pack: expected stacks blk.L.ffn_{gate,up,down}_exps.weight or ffn_down_t_exps");
   return packed;
 }
 
@@ -70,23 +89,14 @@ bool is_packed_part(const PackedExperts& packed, std::string_view name) {
   });
 }
 
-WeightMatrix stored_matrix(const Tensor& stack, const PackedPart& part, std::int64_t expert) {
-  WeightMatrix w;
-  w.type = part.type;
-  w.rows = part.rows;
-  w.cols = part.cols;
-  w.row_bytes = bytes_of(part.type, part.cols);
-  w.data = stack.bytes.data() + static_cast<std::size_t>(expert) * w.bytes();
-  return w;
-}
-
 // One expert as the store has it.
 void put_expert(const Checkpoint& source, const PackedLayer& layer, std::int64_t expert, std::vector<std::byte>& to) {
   to.assign(layer.expert_bytes, std::byte{});
   std::byte* at = to.data();
   for (const PackedPart& part : layer.parts) {
-    const WeightMatrix stored = stored_matrix(*source.find(part.tensor), part, expert);
-    if (unit_layout(part.type)) {
+    WeightMatrix stored = source_matrix(part, source.find(part.tensor)->bytes.data());
+    stored.data += static_cast<std::size_t>(expert) * stored.bytes();
+    if (is_rearranged(part)) {
       interleave_groups(stored, {0, interleaved_groups(stored)}, at);
     } else {
       std::copy_n(stored.data, stored.bytes(), at);
@@ -95,19 +105,57 @@ void put_expert(const Checkpoint& source, const PackedLayer& layer, std::int64_t
   }
 }
 
-TensorToWrite packed_tensor(const Checkpoint& source, int block, const PackedLayer& layer) {
+using Checksums = std::vector<std::uint32_t>;
+
+// `checksums` is filled while the experts are written.
+TensorToWrite packed_tensor(const Checkpoint& source, int block, const PackedLayer& layer,
+                            const std::shared_ptr<Checksums>& checksums) {
   TensorToWrite out;
   out.name = packed_tensor_name(block);
   out.type = DType::kI8;
   out.shape = {layer.experts, static_cast<std::int64_t>(layer.expert_bytes)};
-  out.produce = [&source, layer](const ByteSink& sink) {
+  out.produce = [&source, layer, checksums](const ByteSink& sink) {
     std::vector<std::byte> expert;
+    checksums->clear();
     for (std::int64_t e = 0; e < layer.experts; ++e) {
       put_expert(source, layer, e, expert);
+      checksums->push_back(crc32c(expert));
       sink(expert);
     }
   };
   return out;
+}
+
+// Stands behind the experts in the file, so that these are made once.
+TensorToWrite checksums_tensor(int block, const PackedLayer& layer, std::shared_ptr<Checksums> checksums) {
+  TensorToWrite out{packed_checksums_name(block), DType::kI32, {layer.experts}, nullptr};
+  out.produce = [checksums = std::move(checksums)](const ByteSink& sink) {
+    sink(std::as_bytes(std::span(*checksums)));
+  };
+  return out;
+}
+
+void restore_columns(const WeightMatrix& w, const ByteSink& sink) {
+  std::vector<std::byte> column(w.row_bytes);
+  for (std::int64_t k = 0; k < w.cols; ++k) {
+    restore_column(w, k, column.data());
+    sink(column);
+  }
+}
+
+void restore_rows(const WeightMatrix& w, const ByteSink& sink) {
+  const UnitLayout& layout = *unit_layout(w.type);
+  const std::size_t group_bytes = interleaved_group_bytes(w.type, w.cols);
+  const std::int64_t blocks = w.cols / block_values(w.type);
+  std::vector<std::byte> row(w.row_bytes);
+  for (std::int64_t r = 0; r < w.rows; ++r) {
+    const std::byte* group = w.data + static_cast<std::size_t>(r / kInterleavedRows) * group_bytes;
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      deinterleave_block(layout, group, r % kInterleavedRows, b,
+                         row.data() + static_cast<std::size_t>(b) * block_bytes(w.type));
+    }
+    sink(row);
+  }
 }
 
 // The stored rows of one part of all experts, in order.
@@ -115,26 +163,14 @@ void restore_part(const Checkpoint& packed, int block, const PackedLayer& layer,
                   const ByteSink& sink) {
   const Tensor& blob =
       packed.require(packed_tensor_name(block), {layer.experts, static_cast<std::int64_t>(layer.expert_bytes)});
-  const PackedPart& p = layer.parts[part];
-  const UnitLayout* layout = unit_layout(p.type);
-  const auto row_bytes = bytes_of(p.type, p.cols);
-  const std::int64_t blocks = p.cols / block_values(p.type);
-  std::vector<std::byte> row(row_bytes);
+  const bool by_column = layer.parts[part].by_column, rearranged = is_rearranged(layer.parts[part]);
   for (std::int64_t e = 0; e < layer.experts; ++e) {
     const WeightMatrix w =
         packed_matrix(layer, part, blob.bytes.data() + static_cast<std::uint64_t>(e) * layer.expert_bytes, nullptr);
-    if (!layout) {
+    if (!rearranged) {
       sink({w.data, w.bytes()});
-      continue;
-    }
-    const std::size_t group_bytes = interleaved_group_bytes(p.type, p.cols);
-    for (std::int64_t r = 0; r < p.rows; ++r) {
-      const std::byte* group = w.data + static_cast<std::size_t>(r / kInterleavedRows) * group_bytes;
-      for (std::int64_t b = 0; b < blocks; ++b) {
-        deinterleave_block(*layout, group, r % kInterleavedRows, b,
-                           row.data() + static_cast<std::size_t>(b) * block_bytes(p.type));
-      }
-      sink(row);
+    } else {
+      by_column ? restore_columns(w, sink) : restore_rows(w, sink);
     }
   }
 }
@@ -159,7 +195,7 @@ std::vector<TensorToWrite> restored_tensors(const Checkpoint& packed, const Pack
       for (std::size_t p = 0; p < layer.parts.size(); ++p) {
         const PackedPart& part = layer.parts[p];
         if (part.tensor != name) continue;
-        TensorToWrite tensor{name, part.type, {layer.experts, part.rows, part.cols}, nullptr};
+        TensorToWrite tensor{name, part.type, source_shape(layer, part), nullptr};
         tensor.produce = [&packed, block = block, layer = layer, p](const ByteSink& sink) {
           restore_part(packed, block, layer, p, sink);
         };
@@ -202,7 +238,8 @@ std::uint64_t packed_file_bytes(const Checkpoint& source) {
     if (!is_packed_part(packed, named.name)) bytes += rounded_up(named.tensor.bytes.size(), kPackedAlignment);
   }
   for (const auto& [block, layer] : packed.layers)
-    bytes += static_cast<std::uint64_t>(layer.experts) * layer.expert_bytes;
+    bytes += static_cast<std::uint64_t>(layer.experts) * layer.expert_bytes +
+             rounded_up(static_cast<std::uint64_t>(layer.experts) * sizeof(std::uint32_t), kPackedAlignment);
   return bytes;
 }
 
@@ -215,7 +252,11 @@ PackReport pack(const Checkpoint& source, const std::string& out, const WritePro
     if (!is_packed_part(packed, named.name)) tensors.push_back(to_write(named.name, named.tensor));
   }
   packed.source_sha256 = digest.hex_digest();
-  for (const auto& [block, layer] : packed.layers) tensors.push_back(packed_tensor(source, block, layer));
+  for (const auto& [block, layer] : packed.layers) {
+    const auto checksums = std::make_shared<Checksums>();
+    tensors.push_back(packed_tensor(source, block, layer, checksums));
+    tensors.push_back(checksums_tensor(block, layer, checksums));
+  }
   Metadata metadata(out);
   for (const auto& [key, value] : source.metadata.entries()) metadata.set(key, value);
   if (packed.source_architecture != "junto") {

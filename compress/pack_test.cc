@@ -8,6 +8,9 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "base/random.h"
+#include "compress/carve.h"
 #include "compress/convert.h"
 #include "compress/test_models.h"
 #include "format/gguf.h"
@@ -39,6 +42,23 @@ std::vector<float> logits_of(const std::string& path, ThreadPool& pool, std::int
     all.insert(all.end(), logits.begin(), logits.end());
   }
   return all;
+}
+
+void flip_byte(const std::string& path, std::int64_t at) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekg(at);
+  const char byte = static_cast<char>(file.get() ^ 1);
+  file.seekp(at);
+  file.put(byte);
+}
+
+std::string error_of(const auto& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
 }
 
 class PackTest : public testing::TestWithParam<const char*> {
@@ -75,17 +95,57 @@ TEST_P(PackTest, UnpacksToTheSourcesBytes) {
   EXPECT_EQ(contents_of(restored_), contents_of(source_));
 }
 
+TEST_P(PackTest, AFlippedByteIsAnErrorThatNamesTheExpert) {
+  pack(open_checkpoint(source_), packed_);
+  std::int64_t experts = 0, at = 0;
+  std::uint64_t expert_bytes = 0;
+  {
+    const Checkpoint packed = open_checkpoint(packed_);
+    const PackedLayer layer = parse_packed_experts(packed.metadata)->layers.at(1);
+    experts = layer.experts, expert_bytes = layer.expert_bytes;
+    EXPECT_EQ(check_packed_experts(packed), 3 * experts);
+    const std::span<const std::byte> blob = packed.find(packed_tensor_name(1))->bytes;
+    at = static_cast<std::int64_t>(file_place(blob.data())->offset);
+  }
+  for (std::int64_t e = 0; e < experts; ++e) flip_byte(packed_, at + e * static_cast<std::int64_t>(expert_bytes) + 77);
+  const std::string error = error_of([&] { check_packed_experts(open_checkpoint(packed_)); });
+  EXPECT_NE(error.find("packed.gguf: expert 0 of block 1 has CRC-32C "), std::string::npos) << error;
+  EXPECT_EQ(check_packed_experts(open_checkpoint(source_)), 0) << "is not packed";
+}
+
+// Groups of neurons whose down matrices stand neuron by neuron, in blocks of outputs (Q8_0) or as they are (F16).
+TEST(Pack, CarvedModelsComputeTheSameBitsAndUnpackToTheirBytes) {
+  const TestDirectory directory;
+  const std::string source = directory.path("moe.gguf"), packed = directory.path("packed.gguf"),
+                    restored = directory.path("restored.gguf");
+  for (const DType down : {DType::kQ8_0, DType::kF16}) {
+    CarveOptions options;
+    options.source = kOracles + "llama";
+    options.out = source;
+    options.shape = {32, 8};  // three neurons each
+    options.window = 64;
+    options.down_type = down;
+    options.threads = 2;
+    Random random(7);
+    for (int i = 0; i < 512; ++i) options.calibration.push_back(static_cast<std::int32_t>(random.next() % 384));
+    carve(options);
+    EXPECT_EQ(pack(open_checkpoint(source), packed).experts, 3 * 24);
+    EXPECT_EQ(parse_packed_experts(open_checkpoint(packed).metadata)->layers.at(0).parts.back().by_column, true);
+    ThreadPool pool(2);
+    const std::vector<float> expected = logits_of(source, pool, 0);
+    EXPECT_EQ(logits_of(source, pool, 200000), expected);
+    EXPECT_EQ(logits_of(packed, pool, 0), expected);
+    for (const ReadEngine engine : {ReadEngine::kAuto, ReadEngine::kThreads}) {
+      EXPECT_EQ(logits_of(packed, pool, 20000, engine), expected);
+      EXPECT_EQ(logits_of(packed, pool, 1000000, engine), expected);
+    }
+    unpack(open_checkpoint(packed), restored);
+    EXPECT_EQ(contents_of(restored), contents_of(source));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, PackTest, testing::Values("q4_0", "q4_k", "bf16"),
                          [](const auto& type) { return std::string(type.param); });
-
-std::string error_of(const auto& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 TEST(Pack, AChangedByteIsFoundBeforeAnythingIsWritten) {
   const TestDirectory directory;
@@ -102,13 +162,7 @@ TEST(Pack, AChangedByteIsFoundBeforeAnythingIsWritten) {
   options.source = packed;
   options.out = out;
   EXPECT_NE(error_of([&] { convert(options); }).find("is packed"), std::string::npos);
-  {
-    std::fstream file(packed, std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(-100000, std::ios::end);
-    const char byte = static_cast<char>(file.peek() ^ 1);
-    file.seekp(-100000, std::ios::end);
-    file.put(byte);
-  }
+  flip_byte(packed, static_cast<std::int64_t>(contents_of(packed).size()) - 100000);
   EXPECT_NE(error_of([&] { unpack(open_checkpoint(packed), out); }).find("is not what was packed"), std::string::npos);
   EXPECT_FALSE(std::ifstream(out).good());
 }

@@ -1,8 +1,12 @@
 #include "format/packed_experts.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstring>
 
+#include "base/crc32c.h"
 #include "base/error.h"
+#include "kernels/columns.h"
 #include "kernels/interleave.h"
 #include "tensor/dtype.h"
 
@@ -53,8 +57,10 @@ PackedLayer parse_layer(const Json& json, const std::string& where) {
     const std::optional<DType> known = dtype_from_name(type);
     if (!known) fail(where, "type is " + printable(type) + ", which Junto does not know");
     part.type = *known;
-    if (part.cols % block_values(part.type) != 0) {
-      fail(where, "cols is " + std::to_string(part.cols) + ", expected whole blocks of " + type);
+    part.by_column = one.contains("by_column") && one["by_column"] == true;
+    if ((part.by_column ? part.rows : part.cols) % block_values(part.type) != 0) {
+      fail(where, std::string(part.by_column ? "rows is " : "cols is ") +
+                      std::to_string(part.by_column ? part.rows : part.cols) + ", expected whole blocks of " + type);
     }
     if (part.rows > kMostRows || part.cols > kMostRows) fail(where, "rows and cols are at most 1048576 each");
     bytes += packed_bytes(part);
@@ -76,13 +82,33 @@ std::string packed_tensor_name(int block) {
   return "blk." + std::to_string(block) + ".experts.packed";
 }
 
-std::uint64_t packed_bytes(const PackedPart& part) {
+std::string packed_checksums_name(int block) {
+  return "blk." + std::to_string(block) + ".experts.crc32c";
+}
+
+Shape source_shape(const PackedLayer& layer, const PackedPart& part) {
+  if (part.by_column) return {layer.experts, part.cols, part.rows};
+  return {layer.experts, part.rows, part.cols};
+}
+
+WeightMatrix source_matrix(const PackedPart& part, const std::byte* data) {
   WeightMatrix w;
   w.type = part.type;
   w.rows = part.rows;
   w.cols = part.cols;
-  w.row_bytes = bytes_of(part.type, part.cols);
-  const std::uint64_t bytes = unit_layout(part.type) ? interleaved_bytes(w) : w.bytes();
+  w.row_bytes = bytes_of(part.type, part.by_column ? part.rows : part.cols);
+  w.data = data;
+  w.layout = part.by_column ? WeightLayout::kColumns : WeightLayout::kRows;
+  return w;
+}
+
+bool is_rearranged(const PackedPart& part) {
+  return part.by_column ? has_column_blocks(part.type) : unit_layout(part.type) != nullptr;
+}
+
+std::uint64_t packed_bytes(const PackedPart& part) {
+  const WeightMatrix w = source_matrix(part, nullptr);
+  const std::uint64_t bytes = is_rearranged(part) ? interleaved_bytes(w) : w.bytes();
   return (bytes + kPartAlignment - 1) / kPartAlignment * kPartAlignment;
 }
 
@@ -90,15 +116,75 @@ WeightMatrix packed_matrix(const PackedLayer& layer, std::size_t part, const std
                            std::shared_ptr<const void> keep_alive) {
   for (std::size_t before = 0; before < part; ++before) expert += packed_bytes(layer.parts[before]);
   const PackedPart& p = layer.parts[part];
-  if (unit_layout(p.type)) return interleaved_weights(p.type, p.rows, p.cols, expert, std::move(keep_alive));
-  WeightMatrix w;
-  w.type = p.type;
-  w.rows = p.rows;
-  w.cols = p.cols;
-  w.row_bytes = bytes_of(p.type, p.cols);
-  w.data = expert;
+  WeightMatrix w = source_matrix(p, expert);
+  if (is_rearranged(p)) return interleaved_weights(w, expert, std::move(keep_alive));
   w.keep_alive = std::move(keep_alive);
   return w;
+}
+
+std::optional<WeightMatrix> find_packed_matrix(const PackedLayer& layer, const NamedTensor& blob,
+                                               const std::string& tensor, std::int64_t expert, std::int64_t rows,
+                                               std::int64_t cols, std::string_view where) {
+  const Shape shape = {layer.experts, static_cast<std::int64_t>(layer.expert_bytes)};
+  if (blob.tensor.type != DType::kI8 || blob.tensor.shape != shape) {
+    fail(where, tensor_label(blob.name) + " is " + std::string(dtype_name(blob.tensor.type)) + " " +
+                    to_string(blob.tensor.shape) + ", expected i8 " + to_string(shape));
+  }
+  if (expert >= layer.experts) {
+    fail(where, tensor_label(blob.name) + " has no expert " + std::to_string(expert));
+  }
+  for (std::size_t p = 0; p < layer.parts.size(); ++p) {
+    const PackedPart& part = layer.parts[p];
+    if (part.tensor != tensor) continue;
+    if ((rows >= 0 && part.rows != rows) || (cols >= 0 && part.cols != cols)) {
+      const Shape expected = {rows >= 0 ? rows : part.rows, cols >= 0 ? cols : part.cols};
+      fail(where, tensor_label(part.tensor) + " is packed as " + to_string(Shape{part.rows, part.cols}) +
+                      ", expected " + to_string(expected));
+    }
+    const std::byte* bytes = blob.tensor.bytes.data() + static_cast<std::uint64_t>(expert) * layer.expert_bytes;
+    return packed_matrix(layer, p, bytes, blob.tensor.keep_alive);
+  }
+  return std::nullopt;
+}
+
+std::vector<std::uint32_t> packed_checksums(const Checkpoint& packed, int block, const PackedLayer& layer) {
+  const std::string name = packed_checksums_name(block);
+  const Tensor* tensor = packed.find(name);
+  if (!tensor) return {};
+  if (tensor->type != DType::kI32 || tensor->shape != Shape{layer.experts}) {
+    fail(packed.path, tensor_label(name) + " is " + std::string(dtype_name(tensor->type)) + " " +
+                          to_string(tensor->shape) + ", expected i32 " + to_string(Shape{layer.experts}));
+  }
+  std::vector<std::uint32_t> checksums(static_cast<std::size_t>(layer.experts));
+  std::memcpy(checksums.data(), tensor->bytes.data(), tensor->bytes.size());
+  return checksums;
+}
+
+void expect_packed_checksum(std::span<const std::byte> bytes, std::uint32_t checksum, int block, std::int64_t expert,
+                            std::string_view where) {
+  const std::uint32_t found = crc32c(bytes);
+  if (found == checksum) return;
+  char text[160];
+  std::snprintf(text, sizeof text, "expert %lld of block %d has CRC-32C %08x, expected %08x: the file is damaged",
+                static_cast<long long>(expert), block, found, checksum);
+  fail(where, text);
+}
+
+std::int64_t check_packed_experts(const Checkpoint& packed) {
+  const std::optional<PackedExperts> record = parse_packed_experts(packed.metadata);
+  std::int64_t checked = 0;
+  if (!record) return checked;
+  for (const auto& [block, layer] : record->layers) {
+    const std::vector<std::uint32_t> checksums = packed_checksums(packed, block, layer);
+    const Tensor& blob =
+        packed.require(packed_tensor_name(block), {layer.experts, static_cast<std::int64_t>(layer.expert_bytes)});
+    for (std::size_t e = 0; e < checksums.size(); ++e) {
+      expect_packed_checksum(blob.bytes.subspan(e * layer.expert_bytes, layer.expert_bytes), checksums[e], block,
+                             static_cast<std::int64_t>(e), packed.path);
+      ++checked;
+    }
+  }
+  return checked;
 }
 
 Json to_json(const PackedExperts& packed) {
@@ -108,6 +194,7 @@ Json to_json(const PackedExperts& packed) {
     for (const PackedPart& part : layer.parts) {
       parts.push_back(
           {{"tensor", part.tensor}, {"type", dtype_name(part.type)}, {"rows", part.rows}, {"cols", part.cols}});
+      if (part.by_column) parts.back()["by_column"] = true;
     }
     layers.push_back(
         {{"block", block}, {"experts", layer.experts}, {"expert_bytes", layer.expert_bytes}, {"parts", parts}});

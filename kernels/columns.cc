@@ -58,6 +58,16 @@ void make_column_block(const WeightMatrix& w, std::int64_t block, std::byte* out
   }
 }
 
+void restore_column(const WeightMatrix& w, std::int64_t column, std::byte* out) {
+  for (std::int64_t row = 0; row < w.rows; row += kColumnBlockRows, out += block_bytes(w.type)) {
+    const std::byte* block = w.data + static_cast<std::size_t>(row / kColumnBlockRows) * column_block_bytes(w.cols);
+    std::memcpy(out, block + static_cast<std::size_t>(column) * kScaleBytes, kScaleBytes);
+    for (std::int64_t r = 0; r < kColumnBlockRows; ++r) {
+      out[kScaleBytes + static_cast<std::size_t>(r)] = block[place_of(w.cols, column, r)];
+    }
+  }
+}
+
 void decode_columns(const WeightMatrix& w, std::int64_t row, std::int64_t rows, std::int64_t first, std::int64_t cols,
                     float* out) {
   float values[kLargestBlock];

@@ -33,6 +33,9 @@ constexpr std::size_t column_block_bytes(std::int64_t cols) {
 /// Writes one block of outputs of kColumns `w` to `out`.
 void make_column_block(const WeightMatrix& w, std::int64_t block, std::byte* out);
 
+/// Column `column` of kColumnBlocks `w` as it was stored: w.row_bytes bytes.
+void restore_column(const WeightMatrix& w, std::int64_t column, std::byte* out);
+
 /// Outputs [row, row + rows) of columns [first, first + cols) in float: out[(r / 16 * cols + k) * 16 + r % 16]. `row`
 /// is a multiple of 16 and of the type's block, `rows` of 16; what is beyond the end of w is zero.
 void decode_columns(const WeightMatrix& w, std::int64_t row, std::int64_t rows, std::int64_t first, std::int64_t cols,

@@ -51,6 +51,19 @@ TEST(Columns, AreTheRowsOfTheTransposedMatrix) {
   }
 }
 
+TEST(Columns, BlocksOfOutputsGiveTheStoredColumnsBack) {
+  ThreadPool pool(1);
+  for (const std::int64_t cols : {1, 3, 24, 37}) {
+    const WeightMatrix stored = random_columns(DType::kQ8_0, 96, cols, 5), blocks = interleave(stored, pool);
+    std::vector<std::byte> column(stored.row_bytes);
+    for (std::int64_t k = 0; k < cols; ++k) {
+      restore_column(blocks, k, column.data());
+      ASSERT_EQ(std::memcmp(column.data(), stored.data + static_cast<std::size_t>(k) * stored.row_bytes, column.size()),
+                0);
+    }
+  }
+}
+
 // Relative difference of `out` from the double product with the decoded weights.
 double error_of(const WeightMatrix& w, const ActivationRows& x, MatrixView<const float> out) {
   std::vector<float> row(static_cast<std::size_t>(w.cols));

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "kernels/interleave.h"
 
 namespace junto {
 namespace {
@@ -18,7 +19,7 @@ namespace {
 std::size_t whole_bytes(const std::vector<MatrixPlace>& places) {
   std::size_t bytes = 0;
   for (const MatrixPlace& place : places) {
-    const bool follows = place.stored.layout == WeightLayout::kInterleaved && place.file == places[0].file &&
+    const bool follows = !gains_from_interleaving(place.stored) && place.file == places[0].file &&
                          place.offset == places[0].offset + bytes;
     if (!follows) return 0;
     bytes += bytes_in_slot(place.stored);

@@ -304,9 +304,15 @@ Linear Loader::expert_matrix(std::size_t index, const char* part, int expert, st
 Linear Loader::expert_columns(std::size_t index, const char* part, int expert, std::int64_t rows, std::int64_t cols) {
   const std::string by_column = std::string(part) + "_t";
   const std::string name = in_block(index, by_column);
+  Linear linear;
+  if (const auto packed = packed_expert_matrix(index, name + "_exps", expert, rows, cols)) {
+    linear.weights = *packed;
+    linear.bias = expert_bias(index, part, expert, rows);
+    return linear;
+  }
   if (!tensors_.contains(name + "_exps.weight") && !tensors_.contains(name + "." + std::to_string(expert) + ".weight"))
     return expert_matrix(index, part, expert, rows, cols);
-  Linear linear = stored_expert(index, by_column, expert, rows, cols, true);
+  linear = stored_expert(index, by_column, expert, rows, cols, true);
   linear.bias = expert_bias(index, part, expert, rows);
   return linear;
 }
@@ -316,25 +322,10 @@ std::optional<WeightMatrix> Loader::packed_expert_matrix(std::size_t index, cons
                                                          std::int64_t rows, std::int64_t cols) {
   const auto layer = packed_ ? packed_->layers.find(static_cast<int>(index)) : decltype(packed_->layers.begin()){};
   if (!packed_ || layer == packed_->layers.end()) return std::nullopt;
-  const PackedLayer& packed = layer->second;
   const std::string name = packed_tensor_name(static_cast<int>(index));
-  const Tensor& blob = tensors_.require(name);
-  tensors_.expect_shape(name, blob, {packed.experts, static_cast<std::int64_t>(packed.expert_bytes)});
-  if (blob.type != DType::kI8 || expert >= packed.experts) {
-    fail(tensors_.path(), "tensor " + name + " has no expert " + std::to_string(expert) + " of type i8");
-  }
-  for (std::size_t p = 0; p < packed.parts.size(); ++p) {
-    const PackedPart& part = packed.parts[p];
-    if (part.tensor != stack + ".weight") continue;
-    if ((rows >= 0 && part.rows != rows) || (cols >= 0 && part.cols != cols)) {
-      fail(tensors_.path(), "tensor " + part.tensor + " is packed as " + to_string(Shape{part.rows, part.cols}) +
-                                ", expected " +
-                                to_string(Shape{rows >= 0 ? rows : part.rows, cols >= 0 ? cols : part.cols}));
-    }
-    return packed_matrix(packed, p, blob.bytes.data() + static_cast<std::uint64_t>(expert) * packed.expert_bytes,
-                         blob.keep_alive);
-  }
-  return std::nullopt;
+  tensors_.find(packed_checksums_name(static_cast<int>(index)));
+  return find_packed_matrix(layer->second, {name, tensors_.require(name)}, stack + ".weight", expert, rows, cols,
+                            tensors_.path());
 }
 
 ExpertWeights Loader::ffn(const std::string& gate, const std::string& up, const std::string& down,

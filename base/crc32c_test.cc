@@ -1,0 +1,36 @@
+#include "base/crc32c.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace junto {
+namespace {
+
+std::uint32_t crc_of(std::string_view text) {
+  return crc32c(std::as_bytes(std::span(text)));
+}
+
+// RFC 3720, appendix B.4, and the check value of the catalogue of parametrised CRCs.
+TEST(Crc32c, IsThatOfTheStandard) {
+  EXPECT_EQ(crc_of("123456789"), 0xe3069283u);
+  EXPECT_EQ(crc_of(std::string(32, '\0')), 0x8a9136aau);
+  EXPECT_EQ(crc_of(std::string(32, '\xff')), 0x62a8ab43u);
+  EXPECT_EQ(crc_of(""), 0u);
+}
+
+TEST(Crc32c, EveryFlippedBitShows) {
+  for (const std::size_t size : {1u, 7u, 8u, 9u, 64u}) {
+    std::string text(size, 'x');
+    const std::uint32_t sound = crc_of(text);
+    for (std::size_t bit = 0; bit < 8 * size; ++bit) {
+      text[bit / 8] = static_cast<char>(text[bit / 8] ^ 1 << bit % 8);
+      EXPECT_NE(crc_of(text), sound);
+      text[bit / 8] = static_cast<char>(text[bit / 8] ^ 1 << bit % 8);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace junto
