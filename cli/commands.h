@@ -11,6 +11,7 @@ Command run_command();
 Command chat_command();
 Command logits_command();
 Command tokenize_command();
+Command tokenizer_command();
 Command template_command();
 Command perplexity_command();
 Command inspect_command();

@@ -4,8 +4,6 @@
 
 #include <vector>
 
-#include "compress/synth_tokenizer.h"
-#include "compress/tokenizer_keys.h"
 #include "format/gguf.h"
 #include "model/config.h"
 #include "model/stored_routing.h"
@@ -71,7 +69,8 @@ class Tensors {
 
 }  // namespace
 
-void export_gguf(const LanguageModel& model, const std::string& path, const std::string& name) {
+void export_gguf(const LanguageModel& model, const GgufTokenizerData& tokenizer, const std::string& path,
+                 const std::string& name) {
   const LanguageModelShape& shape = model.shape();
   const Json config = config_of(shape);
   Metadata metadata;
@@ -80,7 +79,13 @@ void export_gguf(const LanguageModel& model, const std::string& path, const std:
   metadata.set("junto.base_architecture", config["architectures"][0].get<std::string>());
   metadata.set("junto.config", config.dump());
   if (shape.dense_layers < shape.layers) metadata.set("junto.router", routing_of(shape).dump());
-  if (shape.vocabulary == 257) store_tokenizer(byte_tokenizer(), metadata);
+  GgufTokenizerData stored = tokenizer;
+  for (std::int64_t id = std::ssize(stored.tokens); id < shape.vocabulary; ++id) {  // rows without a token
+    stored.types.resize(static_cast<std::size_t>(id), 1);
+    stored.tokens.push_back("[PAD" + std::to_string(id) + "]");
+    stored.types.push_back(5);
+  }
+  store_tokenizer(stored, metadata);
 
   Tensors tensors;
   tensors.add("token_embd.weight", model.embedding());

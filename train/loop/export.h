@@ -3,12 +3,14 @@
 
 #include <string>
 
+#include "format/tokenizer.h"
 #include "train/nn/language_model.h"
 
 namespace junto {
 
 /// Writes a GGUF file, complete or not at all, float32. Architecture `junto` over Qwen3 (or Llama, without norms of q
-/// and k), routing in `junto.router`; a model of 257 tokens gets the byte tokenizer. `name` is general.name.
-void export_gguf(const LanguageModel& model, const std::string& path, const std::string& name);
+/// and k), routing in `junto.router`. `name` is general.name; `tokenizer` (TokenText::tokenizer) goes with the model.
+void export_gguf(const LanguageModel& model, const GgufTokenizerData& tokenizer, const std::string& path,
+                 const std::string& name);
 
 }  // namespace junto

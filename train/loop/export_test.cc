@@ -7,6 +7,7 @@
 #include <cmath>
 #include <string>
 
+#include "compress/synth_tokenizer.h"
 #include "format/model_text.h"
 #include "format/test_directory.h"
 #include "generate/forward_rows.h"
@@ -82,7 +83,7 @@ TEST(ExportGguf, TheEngineComputesTheTrainersLogits) {
     const LanguageModel::Output expected =
         model.forward(at::tensor(std::vector<std::int64_t>(ids.begin(), ids.end()), at::kLong).reshape({1, kLength}));
     const std::string path = directory.path("model.gguf");
-    export_gguf(model, path, "test");
+    export_gguf(model, byte_tokenizer(), path, "test");
 
     const Checkpoint checkpoint = open_checkpoint(path);
     ThreadPool pool(2);

@@ -95,17 +95,13 @@ Recipe parse_recipe(const Json& json, std::string_view where) {
     return found == nullptr ? nothing : *found;
   };
   recipe.model = parse_language_model_shape(part("model", true), where);
-  recipe.data = parse_byte_text(part("data", true), where);
+  recipe.data = parse_token_text(part("data", true), where);
   recipe.batch = parse_batch(part("batch", false), where);
   recipe.losses = parse_losses(part("losses", false), recipe.model.router, where);
   recipe.optimizer = parse_adamw(part("optimizer", false), where);
   recipe.schedule = parse_schedule(part("schedule", false), where);
   recipe.run = parse_run(part("run", true), where);
   fields.finish();
-  if (recipe.model.vocabulary != kByteVocabulary) {
-    fields.fail_at("model.vocabulary",
-                   std::to_string(recipe.model.vocabulary) + ", expected 257: text is read as bytes");
-  }
   if (recipe.batch.length > recipe.model.context) {
     fields.fail_at("batch.length", std::to_string(recipe.batch.length) + ", expected 1.." +
                                        std::to_string(recipe.model.context) + " (model.context)");

@@ -2,7 +2,7 @@
 //
 //   {"version": 1, "name": "tiny", "seed": 1,
 //    "model": {...},                             nn/language_model.h       (required)
-//    "data": {"files": [...], ...},              data/byte_text.h          (required)
+//    "data": {"files": [...], ...},              data/token_text.h          (required)
 //    "batch": {"sequences": 8, "length": 128, "micro_batches": 1},
 //    "losses": {"balance": 0.01, "z": 0.001, "entropy": 0.0, "bias_rate": 0.0},
 //    "optimizer": {"learning_rate": 0.001, ...}, loop/adamw.h
@@ -15,7 +15,7 @@
 #include <string_view>
 
 #include "base/json.h"
-#include "train/data/byte_text.h"
+#include "train/data/token_text.h"
 #include "train/loop/adamw.h"
 #include "train/loop/schedule.h"
 #include "train/nn/language_model.h"
@@ -56,7 +56,7 @@ struct Recipe {
   std::string name;
   std::uint64_t seed = 0;
   LanguageModelShape model;
-  ByteTextOptions data;
+  TokenTextOptions data;
   BatchOptions batch;
   LossOptions losses;
   AdamWOptions optimizer;

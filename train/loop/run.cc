@@ -122,7 +122,7 @@ Json entry_of(const StepReport& report, const Trainer& trainer, double tokens_pe
 
 void print_summary(const Trainer& trainer) {
   const Recipe& recipe = trainer.recipe();
-  const ByteText& text = trainer.text();
+  const TokenText& text = trainer.text();
   std::fprintf(stderr, "%s; %d threads\n", describe_blas().c_str(), omp_get_max_threads());
   std::fprintf(stderr, "%s: %s parameters; %s of %lld documents to train, %s of %lld to validate; %lld steps of %s\n",
                recipe.name.c_str(),
@@ -156,6 +156,8 @@ int run_training(const RunRequest& request) {
     std::fprintf(stderr, "goes on after step %lld\n", static_cast<long long>(trainer.step()));
   }
   write_whole(run.folder + "/recipe.json", trainer.recipe().json.dump(2) + "\n");
+  if (const std::string& tokenizer = trainer.text().tokenizer_json; !tokenizer.empty())
+    write_whole(run.folder + "/tokenizer.json", tokenizer);
   Log log(run.folder + "/log.jsonl", trainer.step());
 
   const InterruptGuard guard;
@@ -185,7 +187,7 @@ int run_training(const RunRequest& request) {
   }
   progress.reset();
   const std::string path = run.folder + "/model.gguf";
-  export_gguf(trainer.model(), path, trainer.recipe().name);
+  export_gguf(trainer.model(), trainer.text().tokenizer, path, trainer.recipe().name);
   std::printf("%s: %lld steps, %s, %s executed", path.c_str(), static_cast<long long>(trainer.step()),
               format_quantity(static_cast<double>(trainer.ledger().tokens), "tokens").c_str(),
               format_quantity(trainer.ledger().flops, "FLOP").c_str());

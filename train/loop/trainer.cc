@@ -41,6 +41,16 @@ std::string metadata_of(const SafetensorsFile& file, const std::string& path, st
   fail(path, "metadata has no " + std::string(key) + ", expected a checkpoint of junto train");
 }
 
+/// The model gets a row for each token of the text, or as many more as its recipe says.
+Recipe fit_vocabulary(Recipe recipe, const TokenText& text) {
+  if (!recipe.json.at("model").contains("vocabulary")) recipe.model.vocabulary = text.vocabulary;
+  if (recipe.model.vocabulary < text.vocabulary) {
+    fail("recipe", "model.vocabulary is " + std::to_string(recipe.model.vocabulary) + ", expected at least " +
+                       std::to_string(text.vocabulary) + ", the tokens of its text");
+  }
+  return recipe;
+}
+
 /// What must be the same for a checkpoint to go on, and what it holds: all but where it is written and how often.
 Json what_counts(Json recipe) {
   recipe.erase("run");
@@ -50,10 +60,10 @@ Json what_counts(Json recipe) {
 }  // namespace
 
 Trainer::Trainer(Recipe recipe)
-    : recipe_(std::move(recipe)),
+    : text_(read_token_text(recipe.data, recipe.batch.length)),
+      recipe_(fit_vocabulary(std::move(recipe), text_)),
       model_(recipe_.model, recipe_.seed),
-      optimizer_(model_.parameters()),
-      text_(read_byte_text(recipe_.data, recipe_.batch.length)) {}
+      optimizer_(model_.parameters()) {}
 
 void Trainer::add_micro_batch(const TokenBatch& batch, StepReport& report, std::vector<at::Tensor>& load) {
   const LossOptions& losses = recipe_.losses;

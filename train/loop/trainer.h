@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "train/data/byte_text.h"
+#include "train/data/token_text.h"
 #include "train/loop/adamw.h"
 #include "train/loop/recipe.h"
 #include "train/nn/language_model.h"
@@ -48,7 +48,7 @@ class Trainer {
 
   const Recipe& recipe() const { return recipe_; }
   const LanguageModel& model() const { return model_; }
-  const ByteText& text() const { return text_; }
+  const TokenText& text() const { return text_; }
   const Ledger& ledger() const { return ledger_; }
   std::int64_t step() const { return optimizer_.step; }
   bool done() const { return step() >= recipe_.schedule.steps; }
@@ -57,10 +57,10 @@ class Trainer {
   void add_micro_batch(const TokenBatch& batch, StepReport& report, std::vector<at::Tensor>& load);
   void count(std::int64_t sequences, std::int64_t length, std::int64_t expert_rows);
 
+  TokenText text_;
   Recipe recipe_;
   LanguageModel model_;
   AdamW optimizer_;
-  ByteText text_;
   Ledger ledger_;
 };
 

@@ -1,0 +1,197 @@
+#include "train/data/token_text.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/random.h"
+#include "cli/fetch.h"
+#include "compress/synth_tokenizer.h"
+#include "format/tokenizer/train_bpe.h"
+#include "moe/json_fields.h"
+
+namespace junto {
+namespace {
+
+constexpr std::size_t kMaxTokenizerBytes = std::size_t{256} << 20;
+
+/// FNV-1a, then mixed: which documents validate does not change when others come or go.
+double share_of(std::string_view document) {
+  std::uint64_t hash = 0xcbf29ce484222325ull;
+  for (const char c : document) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
+  return Random(hash).uniform();
+}
+
+struct Document {
+  std::string text;
+  bool validates;
+};
+
+std::string text_path(const std::string& file) {
+  constexpr std::string_view kCache = "cache:";
+  if (!file.starts_with(kCache)) return file;
+  const std::string path = cache_directory() + "/" + file.substr(kCache.size());
+  if (!std::filesystem::exists(path)) fail(file, path + " is not there; scripts/fetch-data brings the texts");
+  return path;
+}
+
+std::vector<Document> read_documents(const TokenTextOptions& options) {
+  std::vector<Document> documents;
+  const auto add = [&](std::string_view text) {
+    if (text.empty()) return;
+    documents.push_back({std::string(text), share_of(text) < static_cast<double>(options.validation_share)});
+  };
+  for (const std::string& file : options.files) {
+    const std::string whole = read_text_file(text_path(file), static_cast<std::size_t>(options.max_bytes));
+    std::string_view rest = whole;
+    while (!options.separator.empty()) {
+      const std::size_t end = rest.find(options.separator);
+      if (end == std::string_view::npos) break;
+      add(rest.substr(0, end));
+      rest.remove_prefix(end + options.separator.size());
+    }
+    add(rest);
+  }
+  return documents;
+}
+
+std::string train_tokenizer(const TokenTextOptions& options, const std::vector<Document>& documents) {
+  text::PieceCounts pieces;
+  for (const Document& document : documents) {
+    if (!document.validates) pieces.add(document.text);
+  }
+  return text::tokenizer_json(text::train_bpe(pieces, {.vocabulary = options.vocabulary}));
+}
+
+std::int32_t end_of_text(const TokenTextOptions& options, const Tokenizer& tokenizer) {
+  if (!options.end_of_text.empty()) {
+    const std::optional<std::int32_t> id = tokenizer.id_of(options.end_of_text);
+    if (!id) fail(options.tokenizer, "has no token " + printable(options.end_of_text) + " (data.end_of_text)");
+    return *id;
+  }
+  if (tokenizer.eos_id()) return *tokenizer.eos_id();
+  if (const auto id = tokenizer.id_of("<|endoftext|>")) return *id;
+  if (!tokenizer.end_of_generation().empty()) return tokenizer.end_of_generation().front();
+  fail(options.tokenizer, "names no end of text, expected data.end_of_text");
+}
+
+/// The tokenizer, nothing for bytes; and what `text` says of it.
+std::optional<Tokenizer> choose_tokenizer(const TokenTextOptions& options, const std::vector<Document>& documents,
+                                          TokenText& text) {
+  if (options.tokenizer.empty() && options.vocabulary == 0) {
+    text.vocabulary = kByteVocabulary;
+    text.end_of_text = kByteVocabulary - 1;
+    text.tokenizer = byte_tokenizer();
+    return std::nullopt;
+  }
+  const bool given = !options.tokenizer.empty();
+  text.tokenizer_json = given ? read_text_file(text_path(options.tokenizer), kMaxTokenizerBytes)
+                              : train_tokenizer(options, documents);
+  Tokenizer tokenizer = load_tokenizer_json(text.tokenizer_json, given ? options.tokenizer : "tokenizer");
+  text.vocabulary = tokenizer.vocab_size();
+  text.end_of_text = end_of_text(options, tokenizer);
+  text.tokenizer = gguf_tokenizer_data(tokenizer, text.vocabulary, text.tokenizer_json);
+  text.tokenizer.eos_id = text.end_of_text;
+  if (!tokenizer.add_bos()) text.tokenizer.bos_id = text.end_of_text;
+  text.tokenizer.add_bos = true;
+  return tokenizer;
+}
+
+void fill(const TokenIds& text, std::int64_t begin, std::int64_t length, std::int64_t row,
+          TokenBatch& batch) {
+  std::int64_t* inputs = batch.inputs.data_ptr<std::int64_t>() + row * length;
+  std::int64_t* targets = batch.targets.data_ptr<std::int64_t>() + row * length;
+  for (std::int64_t i = 0; i < length; ++i) {
+    inputs[i] = text[begin + i];
+    targets[i] = text[begin + i + 1];
+  }
+}
+
+TokenBatch empty_batch(std::int64_t sequences, std::int64_t length) {
+  return {at::empty({sequences, length}, at::kLong), at::empty({sequences, length}, at::kLong)};
+}
+
+}  // namespace
+
+TokenTextOptions parse_token_text(const Json& json, std::string_view where) {
+  JsonFields fields(json, where, "data");
+  TokenTextOptions options;
+  if (const Json* files = fields.any("files")) {
+    if (!files->is_array()) fields.fail_at("files", quoted(*files) + ", expected a list of file names");
+    for (const Json& file : *files) {
+      if (!file.is_string()) fields.fail_at("files", quoted(*files) + ", expected a list of file names");
+      options.files.push_back(file.get<std::string>());
+    }
+  }
+  if (options.files.empty()) fields.fail_at("files", "empty, expected a list of text files");
+  const auto text = [&](std::string_view key, std::string& value) {
+    const Json* found = fields.any(key);
+    if (found != nullptr && !found->is_string()) fields.fail_at(key, quoted(*found) + ", expected a text");
+    if (found != nullptr) value = found->get<std::string>();
+  };
+  text("separator", options.separator);
+  options.validation_share = fields.number("validation_share", 0.0f, 0.9f).value_or(options.validation_share);
+  options.max_bytes = fields.integer("max_bytes", 1, std::int64_t{1} << 40).value_or(options.max_bytes);
+  text("tokenizer", options.tokenizer);
+  text("end_of_text", options.end_of_text);
+  options.vocabulary = fields.integer("vocabulary", kByteVocabulary, 1 << 24).value_or(0);
+  fields.finish();
+  if (options.vocabulary > 0 && !options.tokenizer.empty())
+    fields.fail_at("vocabulary", "set, expected nothing beside a tokenizer");
+  if (options.tokenizer.empty() && !options.end_of_text.empty())
+    fields.fail_at("end_of_text", "set, expected nothing without a tokenizer");
+  return options;
+}
+
+TokenText read_token_text(const TokenTextOptions& options, std::int64_t length) {
+  const std::vector<Document> documents = read_documents(options);
+  TokenText text;
+  const std::optional<Tokenizer> tokenizer = choose_tokenizer(options, documents, text);
+  for (const Document& document : documents) {
+    TokenIds& part = document.validates ? text.validation : text.train;
+    ++(document.validates ? text.validation_documents : text.train_documents);
+    (document.validates ? text.validation_bytes : text.train_bytes) += std::ssize(document.text);
+    if (tokenizer) {
+      const TokenIds ids = tokenizer->encode_plain(document.text);
+      if (tokenizer->add_bos() && tokenizer->bos_id() != text.end_of_text) part.push_back(*tokenizer->bos_id());
+      part.insert(part.end(), ids.begin(), ids.end());
+    } else {
+      for (const char c : document.text) part.push_back(static_cast<unsigned char>(c));
+    }
+    part.push_back(text.end_of_text);
+  }
+  const auto check = [&](const TokenIds& part, const char* name) {
+    if (std::ssize(part) > length) return;
+    fail(options.files.front(), std::string("data: ") + name + " text has " + std::to_string(part.size()) +
+                                    " tokens, expected more than " + std::to_string(length) + " (batch.length)");
+  };
+  check(text.train, "training");
+  if (options.validation_share > 0.0f) check(text.validation, "validation");
+  return text;
+}
+
+TokenBatch draw_batch(const TokenIds& text, std::int64_t sequences, std::int64_t length,
+                      std::uint64_t seed, std::int64_t step) {
+  TokenBatch batch = empty_batch(sequences, length);
+  Random random(seed ^ Random(static_cast<std::uint64_t>(step)).next());
+  const std::uint64_t begins = text.size() - static_cast<std::size_t>(length);
+  for (std::int64_t row = 0; row < sequences; ++row) {
+    fill(text, static_cast<std::int64_t>(random.next() % begins), length, row, batch);
+  }
+  return batch;
+}
+
+TokenBatch span_batch(const TokenIds& text, std::int64_t first, std::int64_t sequences,
+                      std::int64_t length) {
+  const std::int64_t spans = (static_cast<std::int64_t>(text.size()) - 1) / length;
+  sequences = std::max<std::int64_t>(0, std::min(sequences, spans - first));
+  TokenBatch batch = empty_batch(sequences, length);
+  for (std::int64_t row = 0; row < sequences; ++row) fill(text, (first + row) * length, length, row, batch);
+  return batch;
+}
+
+}  // namespace junto

@@ -1,0 +1,55 @@
+// Text as tokens: documents parted from text files, held apart for validation, drawn by step and seed alone. A token is
+// a byte, what a tokenizer.json says, or what a BPE says that is trained on the training documents themselves.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "format/tokenizer.h"
+
+namespace junto {
+
+struct TokenTextOptions {
+  std::vector<std::string> files;                  // "cache:data/kjv.txt" stands in Junto's cache (scripts/fetch-data)
+  std::string separator;                           // parts documents inside a file; empty: a file is a document
+  float validation_share = 0.05f;                  // of the documents, chosen by their text, whatever the others are
+  std::int64_t max_bytes = std::int64_t{1} << 30;  // of a file
+  std::string tokenizer;                           // a tokenizer.json; empty: see vocabulary
+  std::string end_of_text;      // the token between documents; empty: the tokenizer's own end of text
+  std::int64_t vocabulary = 0;  // tokens of a BPE trained on the training documents; 0: none, tokens are bytes
+};
+TokenTextOptions parse_token_text(const Json& json, std::string_view where);
+
+/// Of a byte model: tokens 0..255, and 256 between documents.
+inline constexpr std::int64_t kByteVocabulary = 257;
+
+using TokenIds = std::vector<std::int32_t>;
+
+struct TokenText {
+  TokenIds train, validation;  // each document followed by `end_of_text`
+  std::int64_t train_documents = 0, validation_documents = 0;
+  std::int64_t train_bytes = 0, validation_bytes = 0;  // of text, without what parts documents
+  std::int64_t vocabulary = 0;                         // V: ids are 0..V-1
+  std::int32_t end_of_text = 0;
+  GgufTokenizerData tokenizer;  // what a checkpoint of the model says; V tokens, texts begin after `end_of_text`
+  std::string tokenizer_json;   // empty for bytes
+};
+/// Throws Error naming the file that cannot be read, or what part has too little text for `length` + 1 tokens.
+TokenText read_token_text(const TokenTextOptions& options, std::int64_t length);
+
+/// Inputs and targets [sequences, length], int64.
+struct TokenBatch {
+  at::Tensor inputs, targets;
+};
+/// The batch of a step: spans that begin anywhere in the text, drawn from (seed, step) and nothing else.
+TokenBatch draw_batch(const TokenIds& text, std::int64_t sequences, std::int64_t length, std::uint64_t seed,
+                      std::int64_t step);
+/// Span number `first`, `first + 1`... of the text, one after the other; fewer where the text ends.
+TokenBatch span_batch(const TokenIds& text, std::int64_t first, std::int64_t sequences, std::int64_t length);
+
+}  // namespace junto
