@@ -40,7 +40,7 @@ Argument model_argument(std::string& path) {
   return {.name = "MODEL",
           .target = &path,
           .value = "MODEL",
-          .help = "GGUF file, Hugging Face directory, or the name of a fetched model",
+          .help = "GGUF file, Hugging Face directory, or a name: mini comes with Junto, others are fetched",
           .required = true};
 }
 
@@ -91,8 +91,26 @@ std::vector<Argument> model_arguments(ModelOptions& options) {
   return arguments;
 }
 
+namespace {
+
+/// Models that come with Junto: beside the program in a build tree, in share/junto of an installation.
+std::string bundled_model(const std::string& name) {
+  namespace fs = std::filesystem;
+  if (name != "mini") return {};
+  std::error_code error;
+  const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
+  for (const char* place : {"models", "../share/junto/models"}) {
+    const fs::path file = folder / place / "junto-mini.gguf";
+    if (!error && fs::exists(file)) return file.lexically_normal().string();
+  }
+  fail(name, "junto-mini.gguf stands neither in models beside junto nor in ../share/junto/models");
+}
+
+}  // namespace
+
 std::string model_path(const std::string& path) {
   if (std::filesystem::exists(path)) return path;
+  if (std::string bundled = bundled_model(path); !bundled.empty()) return bundled;
   for (const FetchableModel& model : fetchable_models()) {
     if (model.name != path) continue;
     const std::string cached = cached_path(model, cache_directory());

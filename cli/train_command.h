@@ -14,6 +14,7 @@ struct TrainArguments {
   std::vector<std::string> set;
   bool resume = false;
   bool check = false;
+  bool smoke = false;
 };
 
 Command train_command(std::function<int(const TrainArguments&)> execute);

@@ -46,11 +46,10 @@ int train(TokenizerVerb& options) {
       pieces.add(read_text_file(file, kMaxTextBytes), [&](std::size_t part) { progress.advance(part); });
     }
   }
-  std::optional<Progress> progress(
-      std::in_place, "merge",
-      static_cast<std::uint64_t>(std::max<std::int64_t>(
-          0, options.training.vocabulary - 256 - std::ssize(options.training.special))),
-      "merges");
+  std::optional<Progress> progress(std::in_place, "merge",
+                                   static_cast<std::uint64_t>(std::max<std::int64_t>(
+                                       0, options.training.vocabulary - 256 - std::ssize(options.training.special))),
+                                   "merges");
   const text::TrainedBpe bpe = text::train_bpe(pieces, options.training, [&] { progress->advance(); });
   progress.reset();
   AtomicFile file(options.out);
@@ -59,8 +58,10 @@ int train(TokenizerVerb& options) {
 
   const std::int64_t tokens = std::ssize(bpe.special) + std::ssize(bpe.tokens);
   if (options.json) {
-    const Json out = {{"out", options.out},     {"vocabulary", tokens},
-                      {"bytes", bytes},         {"pieces", pieces.all().size()},
+    const Json out = {{"out", options.out},
+                      {"vocabulary", tokens},
+                      {"bytes", bytes},
+                      {"pieces", pieces.all().size()},
                       {"merges", bpe.merges.size()}};
     std::printf("%s\n", out.dump().c_str());
     return 0;

@@ -13,7 +13,8 @@ TEST(TokenizerVerb, TrainsAFileThatTokenizeReads) {
   const Scratch scratch;
   const std::string text = scratch.put("text", "the cat and the hat and the end of the hat, the hat\n");
   const std::string out = scratch.path("tokenizer.json");
-  const Ran ran = run_junto({"tokenizer", "train", "--files", text, "--files", text, "--vocabulary", "270", "--out", out, "--json"});
+  const Ran ran = run_junto(
+      {"tokenizer", "train", "--files", text, "--files", text, "--vocabulary", "270", "--out", out, "--json"});
   ASSERT_EQ(ran.status, 0) << ran.err;
   EXPECT_EQ(Json::parse(ran.out)["vocabulary"], 270);
   EXPECT_EQ(Json::parse(ran.out)["merges"], 13);
@@ -21,7 +22,8 @@ TEST(TokenizerVerb, TrainsAFileThatTokenizeReads) {
   const Json ids = Json::parse(run_junto({"tokenize", out, "--special"}, " the hat").out);
   EXPECT_EQ(ids.size(), 3u) << ids;  // <|endoftext|>, " the", " hat"
   EXPECT_EQ(run_junto({"tokenize", out, "--decode"}, ids.dump()).out, "<|endoftext|> the hat");
-  const Ran again = run_junto({"tokenizer", "train", "--files", text, "--vocabulary", "4000", "--out", scratch.path("b")});
+  const Ran again =
+      run_junto({"tokenizer", "train", "--files", text, "--vocabulary", "4000", "--out", scratch.path("b")});
   EXPECT_NE(again.err.find("the vocabulary is smaller than asked"), std::string::npos) << again.err;
 }
 
@@ -30,7 +32,8 @@ TEST(TokenizerVerb, SaysWhatIsMissingAndLeavesNoFile) {
   const std::string out = scratch.path("tokenizer.json");
   EXPECT_EQ(refusal_of({"tokenizer", "train", "--out", out}),
             "junto tokenizer train needs --files FILE; see junto tokenizer --help");
-  EXPECT_NE(refusal_of({"tokenizer", "train", "--files", scratch.path("none"), "--out", out}).find("none: "), std::string::npos);
+  EXPECT_NE(refusal_of({"tokenizer", "train", "--files", scratch.path("none"), "--out", out}).find("none: "),
+            std::string::npos);
   EXPECT_EQ(refusal_of({"tokenizer", "train", "--files", scratch.put("a", "a"), "--vocabulary", "256", "--out", out}),
             "tokenizer: vocabulary is 256, expected at least 257 (256 bytes and special tokens)");
   EXPECT_NE(refusal_of({"tokenizer", "trian", "--out", out}).find("expected train"), std::string::npos);

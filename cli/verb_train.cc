@@ -15,6 +15,7 @@ int start(const TrainArguments& given) {
   for (const std::string& assignment : given.set) words.insert(words.end(), {"--set", assignment});
   if (given.resume) words.emplace_back("--resume");
   if (given.check) words.emplace_back("--check");
+  if (given.smoke) words.emplace_back("--smoke");
   return start_junto_train(words);
 }
 
@@ -38,7 +39,10 @@ Command train_command(std::function<int(const TrainArguments&)> execute) {
       {.name = "--resume", .target = &given->resume, .help = "Go on from the last checkpoint in run.folder"},
       {.name = "--check",
        .target = &given->check,
-       .help = "Check the recipe and its text, say their sizes, train nothing"}};
+       .help = "Check the recipe and its text, say their sizes, train nothing"},
+      {.name = "--smoke",
+       .target = &given->smoke,
+       .help = "Ten steps at most, in run.folder with -smoke behind it, begun anew"}};
   command.examples =
       "  junto train recipes/tiny.json\n"
       "  junto train recipes/tiny.json --set schedule.steps=50 --set run.folder=/tmp/tiny\n"

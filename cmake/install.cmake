@@ -9,6 +9,10 @@ foreach(room IN LISTS JUNTO_ROOMS)
           FILES_MATCHING PATTERN "*.h" REGEX "/test_[^/]*\\.h$" EXCLUDE)
 endforeach()
 
+# The model that comes with Junto: `junto run mini` finds it here, and beside the program in the build tree.
+install(FILES ${CMAKE_SOURCE_DIR}/models/junto-mini.gguf DESTINATION ${CMAKE_INSTALL_DATADIR}/junto/models)
+file(CREATE_LINK ${CMAKE_SOURCE_DIR}/models ${CMAKE_BINARY_DIR}/models SYMBOLIC)
+
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/junto)
 install(EXPORT junto-targets NAMESPACE junto:: DESTINATION ${package_folder})
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/junto-config.cmake.in ${CMAKE_BINARY_DIR}/junto-config.cmake

@@ -32,3 +32,9 @@ run(${SCRATCH}/prefix/bin/junto --version)
 if(NOT output MATCHES "^junto ${VERSION}\n.*\\(in use\\)")
   message(FATAL_ERROR "the installed junto --version printed '${output}', expected ${VERSION} and an instruction set")
 endif()
+# The model that comes with Junto runs out of the box, in a folder that has nothing.
+execute_process(COMMAND ${SCRATCH}/prefix/bin/junto run mini --raw -p "It was" -n 4 --temp 0
+                WORKING_DIRECTORY ${SCRATCH} OUTPUT_VARIABLE output ERROR_VARIABLE cost RESULT_VARIABLE status)
+if(NOT status EQUAL 0 OR NOT cost MATCHES "experts")
+  message(FATAL_ERROR "junto run mini ended with ${status}: '${output}' and '${cost}'")
+endif()

@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
   if (arguments.empty() || arguments.front() != "reproduce") arguments.insert(arguments.begin(), "train");
   const junto::Command train = junto::train_command([](const junto::TrainArguments& given) {
     return junto::run_training(
-        {.recipe = given.recipe, .set = given.set, .resume = given.resume, .check = given.check});
+        {.recipe = given.recipe, .set = given.set, .resume = given.resume, .check = given.check, .smoke = given.smoke});
   });
   const junto::Command reproduce = junto::reproduce_command(junto::reproduce);
   return junto::run_command_line(std::vector<junto::Command>{train, reproduce}, arguments);

@@ -142,7 +142,8 @@ void check(const BpeTraining& options) {
   for (const std::string& token : options.special) {
     if (token.empty()) fail("tokenizer", "a special token is empty");
     if (!seen.insert(token).second) fail("tokenizer", "special token " + printable(token) + " is given twice");
-    if (valid_utf8_prefix(token) != token.size()) fail("tokenizer", "special token " + printable(token) + " is no UTF-8");
+    if (valid_utf8_prefix(token) != token.size())
+      fail("tokenizer", "special token " + printable(token) + " is no UTF-8");
   }
   const std::int64_t least = 256 + std::ssize(options.special);
   if (options.vocabulary < least) {
@@ -154,7 +155,8 @@ void check(const BpeTraining& options) {
 }  // namespace
 
 PieceCounts::PieceCounts() {
-  steps_.push_back(ByteLevelSplit{.add_prefix_space = false, .regex = Regex(kGpt2Pattern, "tokenizer"), .spell = false});
+  steps_.push_back(
+      ByteLevelSplit{.add_prefix_space = false, .regex = Regex(kGpt2Pattern, "tokenizer"), .spell = false});
 }
 
 void PieceCounts::add(std::string_view text, const std::function<void(std::size_t bytes)>& done) {

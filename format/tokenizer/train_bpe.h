@@ -15,8 +15,8 @@
 namespace junto::text {
 
 struct BpeTraining {
-  std::int64_t vocabulary = 8192;  // tokens in all: special ones, the 256 bytes, merges
-  std::int64_t min_count = 2;      // a pair that occurs less often is not merged
+  std::int64_t vocabulary = 8192;                        // tokens in all: special ones, the 256 bytes, merges
+  std::int64_t min_count = 2;                            // a pair that occurs less often is not merged
   std::vector<std::string> special = {"<|endoftext|>"};  // the lowest ids; the first begins and ends texts
 };
 

@@ -34,7 +34,8 @@ TEST(TrainBpe, MergesThePairThatOccursMostFirst) {
 // Recorded by scripts/record-bpe from `tokenizers`.
 TEST(TrainBpe, TheMergesAreThoseOfTokenizers) {
   const std::string root = std::string(JUNTO_SOURCE_DIR) + "/";
-  const Json recorded = parse_json(read_text_file(root + "testdata/tokenizers/trained_bpe.json", 1 << 20), "trained_bpe.json");
+  const Json recorded =
+      parse_json(read_text_file(root + "testdata/tokenizers/trained_bpe.json", 1 << 20), "trained_bpe.json");
   std::vector<std::string> texts;
   for (const Json& file : recorded["files"]) texts.push_back(read_text_file(root + file.get<std::string>(), 1 << 20));
   const TrainedBpe bpe = trained(texts, {.vocabulary = recorded["vocabulary"].get<std::int64_t>()});
@@ -52,7 +53,8 @@ std::vector<std::pair<std::string, std::string>> naive(const PieceCounts& pieces
   for (const auto& [piece, count] : pieces.all()) {
     std::vector<std::size_t> symbols;
     for (const char c : piece) {
-      symbols.push_back(static_cast<std::size_t>(std::find(tokens.begin(), tokens.end(), std::string(1, c)) - tokens.begin()));
+      symbols.push_back(
+          static_cast<std::size_t>(std::find(tokens.begin(), tokens.end(), std::string(1, c)) - tokens.begin()));
     }
     words.emplace_back(symbols, count);
   }
@@ -62,7 +64,8 @@ std::vector<std::pair<std::string, std::string>> naive(const PieceCounts& pieces
     for (const auto& [symbols, count] : words) {
       for (std::size_t i = 0; i + 1 < symbols.size(); ++i) counts[{symbols[i], symbols[i + 1]}] += count;
     }
-    const auto best = std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    const auto best = std::max_element(counts.begin(), counts.end(),
+                                       [](const auto& a, const auto& b) { return a.second < b.second; });
     if (best == counts.end() || best->second < 2) break;
     const auto [left, right] = best->first;
     merges.emplace_back(tokens[left], tokens[right]);
@@ -86,7 +89,8 @@ TEST(TrainBpe, CountsKeptWhileMergingAreThoseCountedAnew) {
     // Two letters and long runs: pairs overlap themselves, and their counts are often equal.
     std::string text;
     for (int word = 0; word < 120; ++word) {
-      for (std::uint64_t letters = 1 + random.next() % 9; letters > 0; --letters) text += random.next() % 3 == 0 ? 'b' : 'a';
+      for (std::uint64_t letters = 1 + random.next() % 9; letters > 0; --letters)
+        text += random.next() % 3 == 0 ? 'b' : 'a';
       text += '!';
     }
     PieceCounts pieces;
@@ -97,7 +101,8 @@ TEST(TrainBpe, CountsKeptWhileMergingAreThoseCountedAnew) {
 
 TEST(TrainBpe, ALongTextIsCutAsIfItWereShort) {
   std::string text;
-  for (int i = 0; text.size() < (3u << 20); ++i) text += "word" + std::to_string(i % 1000) + (i % 7 == 0 ? " \n\n  " : " ");
+  for (int i = 0; text.size() < (3u << 20); ++i)
+    text += "word" + std::to_string(i % 1000) + (i % 7 == 0 ? " \n\n  " : " ");
   PieceCounts whole, parts;
   whole.add(text);
   // Cut by hand at the same kind of place, more often.

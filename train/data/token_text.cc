@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "cli/fetch.h"
 #include "compress/synth_tokenizer.h"
+#include "format/checkpoint.h"
 #include "format/tokenizer/train_bpe.h"
 #include "moe/json_fields.h"
 
@@ -59,12 +60,26 @@ std::vector<Document> read_documents(const TokenTextOptions& options) {
   return documents;
 }
 
-std::string train_tokenizer(const TokenTextOptions& options, const std::vector<Document>& documents) {
+Tokenizer trained_tokenizer(const TokenTextOptions& options, const std::vector<Document>& documents, TokenText& into) {
   text::PieceCounts pieces;
   for (const Document& document : documents) {
     if (!document.validates) pieces.add(document.text);
   }
-  return text::tokenizer_json(text::train_bpe(pieces, {.vocabulary = options.vocabulary}));
+  into.tokenizer_json = text::tokenizer_json(text::train_bpe(pieces, {.vocabulary = options.vocabulary}));
+  return load_tokenizer_json(into.tokenizer_json, "tokenizer");
+}
+
+/// A tokenizer.json, the one of a Hugging Face directory, or a GGUF file's.
+Tokenizer given_tokenizer(const std::string& path, TokenText& into) {
+  const bool is_directory = std::filesystem::is_directory(path);
+  if (!is_directory && !path.ends_with(".json")) {
+    const Checkpoint checkpoint = open_checkpoint(path);
+    into.tokenizer = gguf_tokenizer_data(checkpoint.metadata);
+    return load_tokenizer_gguf(into.tokenizer, path);
+  }
+  const std::string file = is_directory ? path + "/tokenizer.json" : path;
+  into.tokenizer_json = read_text_file(file, kMaxTokenizerBytes);
+  return load_tokenizer_json(into.tokenizer_json, file);
 }
 
 std::int32_t end_of_text(const TokenTextOptions& options, const Tokenizer& tokenizer) {
@@ -88,21 +103,19 @@ std::optional<Tokenizer> choose_tokenizer(const TokenTextOptions& options, const
     text.tokenizer = byte_tokenizer();
     return std::nullopt;
   }
-  const bool given = !options.tokenizer.empty();
-  text.tokenizer_json = given ? read_text_file(text_path(options.tokenizer), kMaxTokenizerBytes)
-                              : train_tokenizer(options, documents);
-  Tokenizer tokenizer = load_tokenizer_json(text.tokenizer_json, given ? options.tokenizer : "tokenizer");
+  Tokenizer tokenizer = options.tokenizer.empty() ? trained_tokenizer(options, documents, text)
+                                                  : given_tokenizer(text_path(options.tokenizer), text);
   text.vocabulary = tokenizer.vocab_size();
   text.end_of_text = end_of_text(options, tokenizer);
-  text.tokenizer = gguf_tokenizer_data(tokenizer, text.vocabulary, text.tokenizer_json);
+  if (text.tokenizer.tokens.empty())
+    text.tokenizer = gguf_tokenizer_data(tokenizer, text.vocabulary, text.tokenizer_json);
   text.tokenizer.eos_id = text.end_of_text;
   if (!tokenizer.add_bos()) text.tokenizer.bos_id = text.end_of_text;
   text.tokenizer.add_bos = true;
   return tokenizer;
 }
 
-void fill(const TokenIds& text, std::int64_t begin, std::int64_t length, std::int64_t row,
-          TokenBatch& batch) {
+void fill(const TokenIds& text, std::int64_t begin, std::int64_t length, std::int64_t row, TokenBatch& batch) {
   std::int64_t* inputs = batch.inputs.data_ptr<std::int64_t>() + row * length;
   std::int64_t* targets = batch.targets.data_ptr<std::int64_t>() + row * length;
   for (std::int64_t i = 0; i < length; ++i) {
@@ -174,8 +187,8 @@ TokenText read_token_text(const TokenTextOptions& options, std::int64_t length) 
   return text;
 }
 
-TokenBatch draw_batch(const TokenIds& text, std::int64_t sequences, std::int64_t length,
-                      std::uint64_t seed, std::int64_t step) {
+TokenBatch draw_batch(const TokenIds& text, std::int64_t sequences, std::int64_t length, std::uint64_t seed,
+                      std::int64_t step) {
   TokenBatch batch = empty_batch(sequences, length);
   Random random(seed ^ Random(static_cast<std::uint64_t>(step)).next());
   const std::uint64_t begins = text.size() - static_cast<std::size_t>(length);
@@ -185,8 +198,7 @@ TokenBatch draw_batch(const TokenIds& text, std::int64_t sequences, std::int64_t
   return batch;
 }
 
-TokenBatch span_batch(const TokenIds& text, std::int64_t first, std::int64_t sequences,
-                      std::int64_t length) {
+TokenBatch span_batch(const TokenIds& text, std::int64_t first, std::int64_t sequences, std::int64_t length) {
   const std::int64_t spans = (static_cast<std::int64_t>(text.size()) - 1) / length;
   sequences = std::max<std::int64_t>(0, std::min(sequences, spans - first));
   TokenBatch batch = empty_batch(sequences, length);

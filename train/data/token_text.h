@@ -19,9 +19,9 @@ struct TokenTextOptions {
   std::string separator;                           // parts documents inside a file; empty: a file is a document
   float validation_share = 0.05f;                  // of the documents, chosen by their text, whatever the others are
   std::int64_t max_bytes = std::int64_t{1} << 30;  // of a file
-  std::string tokenizer;                           // a tokenizer.json; empty: see vocabulary
-  std::string end_of_text;      // the token between documents; empty: the tokenizer's own end of text
-  std::int64_t vocabulary = 0;  // tokens of a BPE trained on the training documents; 0: none, tokens are bytes
+  std::string tokenizer = {};                      // tokenizer.json, or a checkpoint with one; empty: see vocabulary
+  std::string end_of_text = {};  // the token between documents; empty: the tokenizer's own end of text
+  std::int64_t vocabulary = 0;   // tokens of a BPE trained on the training documents; 0: none, tokens are bytes
 };
 TokenTextOptions parse_token_text(const Json& json, std::string_view where);
 

@@ -44,11 +44,12 @@ std::string decoded(const Tokenizer& tokenizer, const TokenIds& ids) {
 
 TEST(TokenText, ABpeIsTrainedOnTheTrainingDocumentsAndSpeaksAllOfThem) {
   const TestDirectory directory;
-  TokenTextOptions options{.files = {directory.put("a", documents(0, 200))}, .separator = "\n\n", .validation_share = 0.3f};
+  TokenTextOptions options{
+      .files = {directory.put("a", documents(0, 200))}, .separator = "\n\n", .validation_share = 0.3f};
   const TokenText bytes = read_token_text(options, 4);
-  options.vocabulary = 300;
+  options.vocabulary = 280;
   const TokenText text = read_token_text(options, 4);
-  EXPECT_EQ(text.vocabulary, 300);
+  EXPECT_EQ(text.vocabulary, 280);
   EXPECT_EQ(text.train_bytes, bytes.train_bytes);
   EXPECT_LT(text.train.size() * 2, bytes.train.size());
   EXPECT_EQ(std::count(text.train.begin(), text.train.end(), text.end_of_text), text.train_documents);
@@ -56,7 +57,7 @@ TEST(TokenText, ABpeIsTrainedOnTheTrainingDocumentsAndSpeaksAllOfThem) {
   EXPECT_TRUE(decoded(tokenizer, text.validation).starts_with("document number "));
   EXPECT_EQ(text.tokenizer.bos_id, text.end_of_text);
   EXPECT_EQ(text.tokenizer.pre, "gpt-2");
-  // Another validation text changes nothing in the tokenizer.
+  // Other training documents, another tokenizer.
   options.files.push_back(directory.put("b", "zzz zzz zzz zzz zzz"));
   options.validation_share = 0.0f;
   EXPECT_NE(read_token_text(options, 4).tokenizer_json, text.tokenizer_json);
@@ -72,12 +73,12 @@ TEST(TokenText, ABpeIsTrainedOnTheTrainingDocumentsAndSpeaksAllOfThem) {
 
 TEST(TokenText, APublishedTokenizerReadsTheText) {
   const TestDirectory directory;
-  const TokenText text = read_token_text(
-      {.files = {directory.put("a", "Hello world\fHello <|im_end|>")},
-       .separator = "\f",
-       .validation_share = 0,
-       .tokenizer = JUNTO_SOURCE_DIR "/testdata/oracles/checkpoints/llama/tokenizer.json"},
-      4);
+  const TokenText text =
+      read_token_text({.files = {directory.put("a", "Hello world\fHello <|im_end|>")},
+                       .separator = "\f",
+                       .validation_share = 0,
+                       .tokenizer = JUNTO_SOURCE_DIR "/testdata/oracles/checkpoints/llama/tokenizer.json"},
+                      4);
   const Tokenizer tokenizer = load_tokenizer_json(text.tokenizer_json, "given");
   EXPECT_EQ(text.vocabulary, tokenizer.vocab_size());
   EXPECT_EQ(text.train_documents, 2);
@@ -119,10 +120,9 @@ TEST(TokenText, ErrorsNameTheFileAndWhatIsMissing) {
             std::string::npos);
   EXPECT_NE(error_of([&] { read_token_text({.files = {directory.path("none")}, .separator = {}}, 9); }).find("none"),
             std::string::npos);
-  EXPECT_NE(error_of([&] {
-              read_token_text({.files = {"cache:none.txt"}, .separator = {}}, 9);
-            }).find("scripts/fetch-data"),
-            std::string::npos);
+  EXPECT_NE(
+      error_of([&] { read_token_text({.files = {"cache:none.txt"}, .separator = {}}, 9); }).find("scripts/fetch-data"),
+      std::string::npos);
   EXPECT_NE(error_of([] {
               parse_token_text(Json{{"files", {"a"}}, {"vocabulary", 300}, {"tokenizer", "b"}}, "r.json");
             }).find("data: vocabulary is set, expected nothing beside a tokenizer"),

@@ -4,19 +4,15 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <string>
 
 #include "compress/synth_tokenizer.h"
 #include "format/model_text.h"
 #include "format/test_directory.h"
-#include "generate/forward_rows.h"
-#include "model/decoder.h"
+#include "train/loop/test_logits.h"
 
 namespace junto {
 namespace {
-
-constexpr std::int64_t kLength = 24;
 
 LanguageModelShape shape_with(const RouterSpec& router) {
   LanguageModelShape shape;
@@ -68,41 +64,11 @@ TEST(ExportGguf, TheEngineComputesTheTrainersLogits) {
   for (const auto& [name, shape] : shapes()) {
     SCOPED_TRACE(name);
     LanguageModel model(shape, 3);
-    at::NoGradGuard guard;
-    // Initial weights are so small that every model says the same; a spread of 1/sqrt(inputs) makes experts matter.
-    for (const Parameter& parameter : model.parameters().all()) {
-      if (parameter.decays)
-        parameter.value.detach().mul_(0.7 / std::sqrt(static_cast<double>(parameter.value.size(-1))) / 0.02);
-    }
-    for (LanguageModel::Block& block : model.blocks()) {
-      if (block.selection_bias.defined())
-        block.selection_bias.copy_(at::linspace(-0.1, 0.1, block.selection_bias.size(0)));
-    }
-    std::vector<std::int32_t> ids(kLength);
-    for (std::int64_t i = 0; i < kLength; ++i) ids[i] = static_cast<std::int32_t>((i * 37 + 11) % 257);
-    const LanguageModel::Output expected =
-        model.forward(at::tensor(std::vector<std::int64_t>(ids.begin(), ids.end()), at::kLong).reshape({1, kLength}));
+    spread_weights(model);
     const std::string path = directory.path("model.gguf");
     export_gguf(model, byte_tokenizer(), path, "test");
-
-    const Checkpoint checkpoint = open_checkpoint(path);
-    ThreadPool pool(2);
-    const std::shared_ptr<const Model> loaded = load_model(checkpoint);
-    Decoder decoder(loaded, pool, {DType::kF32, ActivationType::kF32});
-    Sequence sequence;
-    double largest = 0.0, difference = 0.0;
-    forward_rows(decoder, sequence, ids, 0, nullptr, [&](std::int64_t first, MatrixView<const float> logits) {
-      for (std::int64_t r = 0; r < logits.rows; ++r) {
-        for (std::int64_t v = 0; v < logits.cols; ++v) {
-          const double found = logits.row(r)[v], wanted = expected.logits.data_ptr<float>()[(first + r) * 257 + v];
-          largest = std::max(largest, std::abs(wanted));
-          difference = std::max(difference, std::abs(found - wanted));
-        }
-      }
-    });
-    EXPECT_GT(largest, 0.5);
-    EXPECT_LE(difference, 1e-4 * std::max(1.0, largest));
-    EXPECT_EQ(load_tokenizer(checkpoint)->encode("caf\xC3\xA9", false),
+    expect_equal_logits(model, path);
+    EXPECT_EQ(load_tokenizer(open_checkpoint(path))->encode("caf\xC3\xA9", false),
               (std::vector<std::int32_t>{'c', 'a', 'f', 0xC3, 0xA9}));
   }
 }

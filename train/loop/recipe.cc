@@ -4,12 +4,22 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "cli/session.h"
 #include "moe/json_fields.h"
+#include "train/loop/import.h"
 
 namespace junto {
 namespace {
 
 constexpr std::int64_t kMost = std::int64_t{1} << 40;
+
+std::string parse_checkpoint(const Json& json, std::string_view where) {
+  JsonFields fields(json, where, "model");
+  const Json* path = fields.any("checkpoint");
+  fields.finish();
+  if (!path->is_string()) fields.fail_at("checkpoint", quoted(*path) + ", expected a GGUF file, a directory or a name");
+  return model_path(path->get<std::string>());
+}
 
 BatchOptions parse_batch(const Json& json, std::string_view where) {
   JsonFields fields(json, where, "batch");
@@ -64,8 +74,68 @@ RunOptions parse_run(const Json& json, std::string_view where) {
   options.evaluate_spans = fields.integer("evaluate_spans", 1, kMost).value_or(options.evaluate_spans);
   options.checkpoint_every = fields.integer("checkpoint_every", 1, kMost).value_or(options.checkpoint_every);
   options.keep_checkpoints = fields.integer("keep_checkpoints", 1, kMost).value_or(options.keep_checkpoints);
+  options.huggingface = fields.boolean("huggingface").value_or(options.huggingface);
+  options.tensorboard = fields.boolean("tensorboard").value_or(options.tensorboard);
   fields.finish();
   return options;
+}
+
+/// Numbers that a ramp may move, by the names of their fields.
+struct RampField {
+  std::string_view name;
+  float& (*of)(Scalars& scalars);
+};
+constexpr RampField kRampFields[] = {
+    {"losses.balance", [](Scalars& s) -> float& { return s.losses.balance; }},
+    {"losses.z", [](Scalars& s) -> float& { return s.losses.z; }},
+    {"losses.entropy", [](Scalars& s) -> float& { return s.losses.entropy; }},
+    {"losses.bias_rate", [](Scalars& s) -> float& { return s.losses.bias_rate; }},
+    {"optimizer.learning_rate", [](Scalars& s) -> float& { return s.optimizer.learning_rate; }},
+    {"optimizer.beta1", [](Scalars& s) -> float& { return s.optimizer.beta1; }},
+    {"optimizer.beta2", [](Scalars& s) -> float& { return s.optimizer.beta2; }},
+    {"optimizer.weight_decay", [](Scalars& s) -> float& { return s.optimizer.weight_decay; }},
+    {"optimizer.clip_norm", [](Scalars& s) -> float& { return s.optimizer.clip_norm; }},
+};
+
+std::vector<Ramp> parse_ramps(const Json& json, std::string_view where) {
+  JsonFields fields(json, where, "ramps");
+  std::vector<Ramp> out;
+  for (const RampField& field : kRampFields) {
+    const Json* points = fields.any(field.name);
+    if (points == nullptr) continue;
+    Ramp ramp{.field = std::string(field.name), .points = {}};
+    const auto refuse = [&] {
+      fields.fail_at(field.name,
+                     quoted(*points) + ", expected [[share of the run, value], ...], shares 0..1 ascending");
+    };
+    if (!points->is_array() || points->empty()) refuse();
+    for (const Json& point : *points) {
+      if (!point.is_array() || point.size() != 2 || !point[0].is_number() || !point[1].is_number()) refuse();
+      const double share = point[0].get<double>();
+      if (share < 0.0 || share > 1.0 || (!ramp.points.empty() && share <= ramp.points.back().first)) refuse();
+      ramp.points.emplace_back(share, point[1].get<double>());
+    }
+    out.push_back(std::move(ramp));
+  }
+  fields.finish();
+  return out;
+}
+
+/// Every value that a ramp will take must be one that the field itself may have.
+void check_ramps(const Recipe& recipe, std::string_view where) {
+  for (const Ramp& ramp : recipe.ramps) {
+    for (const auto& [share, value] : ramp.points) {
+      const std::size_t dot = ramp.field.find('.');
+      const std::string object = ramp.field.substr(0, dot), place = std::string(where) + ": ramps";
+      Json changed = recipe.json.value(object, Json::object());
+      changed[ramp.field.substr(dot + 1)] = value;
+      if (object == "losses") {
+        parse_losses(changed, recipe.model.router, place);
+      } else {
+        parse_optimizer(changed, place);
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -74,6 +144,16 @@ double bias_rate_at(const LossOptions& losses, std::int64_t n) {
   const double rate = losses.bias_rate, updates = static_cast<double>(n);
   if (losses.bias_schedule == LossOptions::BiasSchedule::kInverseSqrt) return rate / std::sqrt(updates);
   return losses.bias_schedule == LossOptions::BiasSchedule::kInverse ? rate / updates : rate;
+}
+
+Scalars scalars_at(const Recipe& recipe, double share) {
+  Scalars scalars{recipe.losses, recipe.optimizer};
+  for (const Ramp& ramp : recipe.ramps) {
+    for (const RampField& field : kRampFields) {
+      if (field.name == ramp.field) field.of(scalars) = static_cast<float>(value_at(ramp, share));
+    }
+  }
+  return scalars;
 }
 
 Recipe parse_recipe(const Json& json, std::string_view where) {
@@ -94,14 +174,28 @@ Recipe parse_recipe(const Json& json, std::string_view where) {
     if (found == nullptr && required) fields.fail_at(key, "missing");
     return found == nullptr ? nothing : *found;
   };
-  recipe.model = parse_language_model_shape(part("model", true), where);
+  if (const Json& model = part("model", true); model.is_object() && model.contains("checkpoint")) {
+    recipe.checkpoint = parse_checkpoint(model, where);
+    recipe.model = shape_of_checkpoint(recipe.checkpoint);
+  } else {
+    recipe.model = parse_language_model_shape(model, where);
+  }
   recipe.data = parse_token_text(part("data", true), where);
+  if (recipe.data.tokenizer.empty() && recipe.data.vocabulary == 0) recipe.data.tokenizer = recipe.checkpoint;
   recipe.batch = parse_batch(part("batch", false), where);
   recipe.losses = parse_losses(part("losses", false), recipe.model.router, where);
-  recipe.optimizer = parse_adamw(part("optimizer", false), where);
+  recipe.optimizer = parse_optimizer(part("optimizer", false), where);
   recipe.schedule = parse_schedule(part("schedule", false), where);
+  if (const Json* stages = fields.any("stages")) recipe.stages = parse_stages(*stages, recipe.model, where);
+  for (const Stage& stage : recipe.stages) {
+    if (stage.router) parse_losses(part("losses", false), *stage.router, std::string(where) + ": stages");
+  }
+  recipe.ramps = parse_ramps(part("ramps", false), where);
   recipe.run = parse_run(part("run", true), where);
   fields.finish();
+  check_ramps(recipe, where);
+  if (recipe.schedule.patience > 0 && (recipe.run.evaluate_every == 0 || recipe.data.validation_share == 0.0f))
+    fields.fail_at("schedule.patience", "set, expected evaluations (run.evaluate_every, data.validation_share)");
   if (recipe.batch.length > recipe.model.context) {
     fields.fail_at("batch.length", std::to_string(recipe.batch.length) + ", expected 1.." +
                                        std::to_string(recipe.model.context) + " (model.context)");

@@ -2,22 +2,27 @@
 //
 //   {"version": 1, "name": "tiny", "seed": 1,
 //    "model": {...},                             nn/language_model.h       (required)
+//             {"checkpoint": "smollm2"}            or a checkpoint's shape and values: loop/import.h
 //    "data": {"files": [...], ...},              data/token_text.h          (required)
 //    "batch": {"sequences": 8, "length": 128, "micro_batches": 1},
 //    "losses": {"balance": 0.01, "z": 0.001, "entropy": 0.0, "bias_rate": 0.0},
-//    "optimizer": {"learning_rate": 0.001, ...}, loop/adamw.h
+//    "optimizer": {"learning_rate": 0.001, ...}, loop/optimizer.h
 //    "schedule": {"kind": "cosine", ...},        loop/schedule.h
+//    "stages": [{"from": 0.5, ...}, ...],        loop/stages.h
+//    "ramps": {"losses.balance": [[0, 0.01], [0.5, 0]]},   fields of losses and optimizer
 //    "run": {"folder": "runs/tiny", ...}}                                  (folder required)
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/json.h"
 #include "train/data/token_text.h"
-#include "train/loop/adamw.h"
+#include "train/loop/optimizer.h"
 #include "train/loop/schedule.h"
+#include "train/loop/stages.h"
 #include "train/nn/language_model.h"
 #include "train/nn/losses.h"
 
@@ -50,20 +55,32 @@ struct RunOptions {
   std::int64_t evaluate_spans = 64;     // of batch.length tokens, the same ones each time
   std::int64_t checkpoint_every = 100;  // and after the last step
   std::int64_t keep_checkpoints = 2;
+  bool huggingface = false;  // writes a Hugging Face directory too, at the end
+  bool tensorboard = true;   // writes events.out.tfevents.<...>
 };
 
 struct Recipe {
   std::string name;
   std::uint64_t seed = 0;
   LanguageModelShape model;
+  std::string checkpoint;  // whose values the run begins with; empty: values drawn from `seed`
   TokenTextOptions data;
   BatchOptions batch;
   LossOptions losses;
-  AdamWOptions optimizer;
+  OptimizerOptions optimizer;
   Schedule schedule;
+  std::vector<Stage> stages;
+  std::vector<Ramp> ramps;
   RunOptions run;
   Json json;  // as it was read, with what was set
 };
+
+/// The numbers that ramps move, where the run is.
+struct Scalars {
+  LossOptions losses;
+  OptimizerOptions optimizer;
+};
+Scalars scalars_at(const Recipe& recipe, double share);
 
 /// Throws Error naming `where`, the field, what is there and what is allowed.
 Recipe parse_recipe(const Json& json, std::string_view where);

@@ -5,17 +5,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
-#include <memory>
 #include <optional>
-#include <sstream>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
 #include "cli/interrupt.h"
-#include "train/loop/export.h"
+#include "train/loop/run_log.h"
 #include "train/loop/trainer.h"
 #include "train/nn/blas.h"
 
@@ -24,7 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMaxRecipeBytes = 1 << 20, kMaxLogBytes = std::size_t{1} << 31;
+constexpr std::size_t kMaxRecipeBytes = 1 << 20;
+constexpr std::int64_t kSmokeSteps = 10, kSmokeSpans = 8;
 
 /// Paths of checkpoints in the folder, oldest first.
 std::vector<std::string> checkpoints_in(const std::string& folder) {
@@ -54,34 +52,6 @@ void write_whole(const std::string& path, std::string_view text) {
   file.commit();
 }
 
-/// log.jsonl: lines appended and flushed; what a run logged after the checkpoint from which it goes on is dropped.
-class Log {
- public:
-  Log(const std::string& path, std::int64_t step) {
-    if (fs::exists(path)) {
-      std::istringstream lines(read_text_file(path, kMaxLogBytes));
-      std::string kept;
-      for (std::string line; std::getline(lines, line);) {
-        const Json entry = Json::parse(line, nullptr, false);
-        if (entry.is_object() && entry.value("step", step + 1) <= step) kept += line + "\n";
-      }
-      write_whole(path, kept);
-    }
-    file_.reset(std::fopen(path.c_str(), "a"));
-    if (file_ == nullptr) fail(path, std::string("cannot be written: ") + std::strerror(errno));
-  }
-  void add(const Json& entry) {
-    std::fprintf(file_.get(), "%s\n", entry.dump().c_str());
-    std::fflush(file_.get());
-  }
-
- private:
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  std::unique_ptr<std::FILE, Close> file_;
-};
-
 /// Tokens a second since the last call.
 class Rate {
  public:
@@ -100,38 +70,73 @@ class Rate {
   std::int64_t before_;
 };
 
-Json entry_of(const StepReport& report, const Trainer& trainer, double tokens_per_s) {
-  const LossOptions& losses = trainer.recipe().losses;
-  Json entry = {{"step", report.step},
-                {"loss", report.loss},
-                {"learning_rate", report.learning_rate},
-                {"gradient_norm", report.gradient_norm},
-                {"tokens", trainer.ledger().tokens},
-                {"flops", trainer.ledger().flops},
-                {"tokens_per_s", tokens_per_s}};
-  if (losses.balance != 0.0f) entry["balance"] = report.balance;
-  if (losses.z != 0.0f) entry["z"] = report.z;
-  if (losses.entropy != 0.0f) entry["entropy"] = report.entropy;
-  if (trainer.ledger().expert_rows > 0) {
-    entry["expert_rows"] = trainer.ledger().expert_rows;
-    entry["busiest_expert"] = report.busiest;
-    entry["idle_experts"] = report.idle;
-  }
-  return entry;
-}
-
 void print_summary(const Trainer& trainer) {
   const Recipe& recipe = trainer.recipe();
   const TokenText& text = trainer.text();
+  const std::string length = recipe.schedule.flops > 0.0 ? format_quantity(recipe.schedule.flops, "FLOP") + " in steps"
+                                                         : std::to_string(recipe.schedule.steps) + " steps";
   std::fprintf(stderr, "%s; %d threads\n", describe_blas().c_str(), omp_get_max_threads());
-  std::fprintf(stderr, "%s: %s parameters; %s of %lld documents to train, %s of %lld to validate; %lld steps of %s\n",
+  std::fprintf(stderr, "%s: %s parameters; %s of %lld documents to train, %s of %lld to validate; %s of %s\n",
                recipe.name.c_str(),
                format_quantity(static_cast<double>(trainer.model().parameters().count()), "").c_str(),
                format_quantity(static_cast<double>(text.train.size()), "tokens").c_str(),
                static_cast<long long>(text.train_documents),
                format_quantity(static_cast<double>(text.validation.size()), "tokens").c_str(),
-               static_cast<long long>(text.validation_documents), static_cast<long long>(recipe.schedule.steps),
+               static_cast<long long>(text.validation_documents), length.c_str(),
                format_quantity(static_cast<double>(recipe.batch.sequences * recipe.batch.length), "tokens").c_str());
+}
+
+/// A few steps of the same recipe, in a folder of its own that is begun anew.
+void make_smoke(Json& json, const std::string& where) {
+  const Recipe recipe = parse_recipe(json, where);
+  json["schedule"]["steps"] = std::min(recipe.schedule.steps, kSmokeSteps);
+  json["run"]["folder"] = recipe.run.folder + "-smoke";
+  json["run"]["log_every"] = 1;
+  json["run"]["evaluate_spans"] = std::min(recipe.run.evaluate_spans, kSmokeSpans);
+  for (const std::string& old : checkpoints_in(recipe.run.folder + "-smoke")) fs::remove(old);
+}
+
+/// Units of the progress line: tokens, or where a budget ends the run, operations.
+std::uint64_t units_done(const Trainer& trainer) {
+  return trainer.recipe().schedule.flops > 0.0 ? static_cast<std::uint64_t>(trainer.ledger().flops)
+                                               : static_cast<std::uint64_t>(trainer.ledger().tokens);
+}
+std::uint64_t units_in_all(const Trainer& trainer) {
+  const Recipe& recipe = trainer.recipe();
+  return recipe.schedule.flops > 0.0
+             ? static_cast<std::uint64_t>(recipe.schedule.flops)
+             : static_cast<std::uint64_t>(recipe.schedule.steps * recipe.batch.sequences * recipe.batch.length);
+}
+
+/// Trains to the end or to Ctrl-C, which returns false.
+struct LastLosses {
+  double train = 0.0, validation = 0.0;
+};
+bool train_on(Trainer& trainer, RunLog& log, LastLosses& losses) {
+  const RunOptions& run = trainer.recipe().run;
+  const InterruptGuard guard;
+  const std::uint64_t begun = units_done(trainer), all = units_in_all(trainer);
+  Progress progress("train", all > begun ? all - begun : 0, trainer.recipe().schedule.flops > 0.0 ? "FLOP" : "tokens");
+  std::uint64_t done = begun;
+  Rate rate(trainer.ledger().tokens);
+  const auto is_due = [&](std::int64_t every) { return every > 0 && (trainer.step() % every == 0 || trainer.done()); };
+  while (!trainer.done()) {
+    const StepReport report = trainer.train_step();
+    losses.train = report.loss;
+    if (is_due(run.log_every)) log.add_step(report, trainer, rate.take(trainer.ledger().tokens));
+    if (is_due(run.evaluate_every) && !trainer.text().validation.empty()) {
+      losses.validation = trainer.evaluate();
+      log.add_validation(trainer.step(), losses.validation);
+      trainer.note_validation(losses.validation);
+    }
+    const bool stop = take_interrupt();
+    if (stop || is_due(run.checkpoint_every)) save_checkpoint(trainer);
+    if (stop) return false;
+    const std::uint64_t now = units_done(trainer);
+    progress.advance(now - done);
+    done = now;
+  }
+  return true;
 }
 
 }  // namespace
@@ -139,6 +144,7 @@ void print_summary(const Trainer& trainer) {
 int run_training(const RunRequest& request) {
   Json json = parse_json(read_text_file(request.recipe, kMaxRecipeBytes), request.recipe);
   for (const std::string& assignment : request.set) set_field(json, assignment);
+  if (request.smoke) make_smoke(json, request.recipe);
   Trainer trainer(parse_recipe(json, request.recipe));
   const RunOptions& run = trainer.recipe().run;
   print_summary(trainer);
@@ -158,41 +164,20 @@ int run_training(const RunRequest& request) {
   write_whole(run.folder + "/recipe.json", trainer.recipe().json.dump(2) + "\n");
   if (const std::string& tokenizer = trainer.text().tokenizer_json; !tokenizer.empty())
     write_whole(run.folder + "/tokenizer.json", tokenizer);
-  Log log(run.folder + "/log.jsonl", trainer.step());
-
-  const InterruptGuard guard;
-  const std::int64_t tokens_per_step = trainer.recipe().batch.sequences * trainer.recipe().batch.length;
-  const std::int64_t steps = trainer.recipe().schedule.steps;
-  std::optional<Progress> progress(std::in_place, "train",
-                                   static_cast<std::uint64_t>((steps - trainer.step()) * tokens_per_step), "tokens");
-  Rate rate(trainer.ledger().tokens);
-  const auto is_due = [&](std::int64_t every) { return every > 0 && (trainer.step() % every == 0 || trainer.done()); };
-  double loss = 0.0, validation = 0.0;
-  while (!trainer.done()) {
-    const StepReport report = trainer.train_step();
-    loss = report.loss;
-    if (is_due(run.log_every)) log.add(entry_of(report, trainer, rate.take(trainer.ledger().tokens)));
-    if (is_due(run.evaluate_every) && !trainer.text().validation.empty()) {
-      validation = trainer.evaluate();
-      log.add({{"step", trainer.step()}, {"validation_loss", validation}});
-    }
-    const bool stop = take_interrupt();
-    if (stop || is_due(run.checkpoint_every)) save_checkpoint(trainer);
-    if (stop) {
-      progress.reset();
-      std::fprintf(stderr, "stopped after step %lld; --resume goes on\n", static_cast<long long>(trainer.step()));
-      return 130;
-    }
-    progress->advance(static_cast<std::uint64_t>(tokens_per_step));
+  RunLog log(run.folder, trainer.step(), run.tensorboard);
+  LastLosses losses;
+  if (!train_on(trainer, log, losses)) {
+    std::fprintf(stderr, "stopped after step %lld; --resume goes on\n", static_cast<long long>(trainer.step()));
+    return 130;
   }
-  progress.reset();
-  const std::string path = run.folder + "/model.gguf";
-  export_gguf(trainer.model(), trainer.text().tokenizer, path, trainer.recipe().name);
-  std::printf("%s: %lld steps, %s, %s executed", path.c_str(), static_cast<long long>(trainer.step()),
+  trainer.export_model(run.folder);
+  std::printf("%s/model.gguf: %lld steps%s, %s, %s executed", run.folder.c_str(),
+              static_cast<long long>(trainer.step()),
+              trainer.stopped_early() ? " (stopped early: validation got no better)" : "",
               format_quantity(static_cast<double>(trainer.ledger().tokens), "tokens").c_str(),
               format_quantity(trainer.ledger().flops, "FLOP").c_str());
-  if (loss > 0.0) std::printf(", loss %.4f", loss);
-  if (validation > 0.0) std::printf(", validation %.4f nats a token", validation);
+  if (losses.train > 0.0) std::printf(", loss %.4f", losses.train);
+  if (losses.validation > 0.0) std::printf(", validation %.4f nats a token", losses.validation);
   std::printf("\n");
   return 0;
 }

@@ -13,11 +13,14 @@ struct RunRequest {
   std::vector<std::string> set;  // "a.b=c", in order
   bool resume = false;           // go on from the last checkpoint in run.folder, or begin where there is none
   bool check = false;            // say what the run would be, and do nothing
+  bool smoke = false;            // ten steps at most, in <run.folder>-smoke, begun anew
 };
 
 /// The folder gets
 ///   recipe.json                      as it is run
+///   tokenizer.json                   where tokens are not bytes
 ///   log.jsonl                        a line for each logged step and each evaluation
+///   events.out.tfevents.1.junto      the same for TensorBoard
 ///   checkpoint-<step>.safetensors    the last run.keep_checkpoints
 ///   model.gguf                       at the end
 /// Ctrl-C ends after the step, with a checkpoint. Returns the exit status: 0, or 130 after Ctrl-C. Throws Error.

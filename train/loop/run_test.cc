@@ -13,6 +13,7 @@
 
 #include "base/json.h"
 #include "format/test_directory.h"
+#include "train/loop/event_file.h"
 
 namespace junto {
 namespace {
@@ -43,9 +44,18 @@ class JuntoTrain : public testing::Test {
           {"expert_width", 32},
           {"router",
            {{"version", 1}, {"experts", 4}, {"select", {{"rule", "top_k"}, {"k", 2}}}, {"weigh", "renormalised"}}}}},
-        {"data", {{"files", {directory_.put("text", text)}}, {"separator", "\n"}, {"validation_share", 0.2}}},
+        {"data",
+         {{"files", {directory_.put("text", text)}},
+          {"separator", "\n"},
+          {"validation_share", 0.2},
+          {"vocabulary", 300}}},
         {"batch", {{"sequences", 4}, {"length", 16}}},
-        {"schedule", {{"steps", 60}}},
+        {"optimizer", {{"average", 0.98}}},
+        {"schedule", {{"steps", 60}, {"patience", 50}}},
+        {"stages",
+         {{{"from", 0.3}, {"freeze", {"token_embd.weight"}}},
+          {{"from", 0.5}, {"experts", 8}, {"freeze", Json::array()}}}},
+        {"ramps", {{"losses.balance", {{0.2, 0.02}, {0.8, 0.0}}}}},
         {"run",
          {{"folder", directory_.path("run")}, {"log_every", 1}, {"evaluate_every", 20}, {"checkpoint_every", 7}}}};
     recipe_ = directory_.put("recipe.json", recipe.dump());
@@ -109,6 +119,26 @@ TEST_F(JuntoTrain, KilledAndResumedEndsInTheSameFiles) {
   };
   EXPECT_EQ(losses("whole").size(), 63u);
   EXPECT_EQ(losses("killed"), losses("whole"));
+  const auto events = [&](const std::string& folder) {
+    std::vector<std::string> all;
+    for (const EventValue& value : read_event_file(directory_.path(folder + "/events.out.tfevents.1.junto"))) {
+      if (value.tag == "tokens_per_s") continue;
+      all.push_back(std::to_string(value.step) + " " + value.tag + " " + std::to_string(value.value) + " " +
+                    Json(value.buckets).dump());
+    }
+    return all;
+  };
+  EXPECT_GT(events("whole").size(), 600u);
+  EXPECT_EQ(events("killed"), events("whole"));
+}
+
+TEST_F(JuntoTrain, ASmokeRunIsShortAndMayBeRepeated) {
+  for (int time = 0; time < 2; ++time) {
+    ASSERT_EQ(run({recipe_, "--smoke"}), 0) << contents(directory_.path("err"));
+    EXPECT_NE(contents(directory_.path("out")).find("run-smoke/model.gguf: 10 steps"), std::string::npos)
+        << contents(directory_.path("out"));
+  }
+  EXPECT_FALSE(std::filesystem::exists(directory_.path("run")));
 }
 
 TEST_F(JuntoTrain, RefusesToOverwriteARunAndNamesMistakes) {

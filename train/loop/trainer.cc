@@ -2,12 +2,17 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 
 #include "base/error.h"
+#include "compress/tensor_types.h"
 #include "format/safetensors.h"
+#include "train/loop/export.h"
+#include "train/loop/export_huggingface.h"
+#include "train/loop/import.h"
 #include "train/nn/losses.h"
 
 namespace junto {
@@ -43,7 +48,8 @@ std::string metadata_of(const SafetensorsFile& file, const std::string& path, st
 
 /// The model gets a row for each token of the text, or as many more as its recipe says.
 Recipe fit_vocabulary(Recipe recipe, const TokenText& text) {
-  if (!recipe.json.at("model").contains("vocabulary")) recipe.model.vocabulary = text.vocabulary;
+  if (recipe.checkpoint.empty() && !recipe.json.at("model").contains("vocabulary"))
+    recipe.model.vocabulary = text.vocabulary;
   if (recipe.model.vocabulary < text.vocabulary) {
     fail("recipe", "model.vocabulary is " + std::to_string(recipe.model.vocabulary) + ", expected at least " +
                        std::to_string(text.vocabulary) + ", the tokens of its text");
@@ -62,16 +68,21 @@ Json what_counts(Json recipe) {
 Trainer::Trainer(Recipe recipe)
     : text_(read_token_text(recipe.data, recipe.batch.length)),
       recipe_(fit_vocabulary(std::move(recipe), text_)),
-      model_(recipe_.model, recipe_.seed),
-      optimizer_(model_.parameters()) {}
+      model_(std::make_unique<LanguageModel>(recipe_.model, recipe_.seed)),
+      optimizer_(recipe_.optimizer, model_->parameters()) {
+  if (recipe_.checkpoint.empty()) return;
+  import_checkpoint(recipe_.checkpoint, *model_);
+  if (optimizer_.average.defined()) optimizer_.average.copy_(model_->parameters().values());
+}
 
-void Trainer::add_micro_batch(const TokenBatch& batch, StepReport& report, std::vector<at::Tensor>& load) {
-  const LossOptions& losses = recipe_.losses;
+void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses, StepReport& report,
+                              std::vector<at::Tensor>& load) {
   const double share = 1.0 / static_cast<double>(recipe_.batch.micro_batches);
-  const LanguageModel::Output out = model_.forward(batch.inputs);
+  const RouterSpec& router = model_->shape().router;
+  const LanguageModel::Output out = model_->forward(batch.inputs);
   at::Tensor loss = cross_entropy(out.logits, batch.targets);
   report.loss += loss.item<double>() * share;
-  std::int64_t expert_rows = 0;
+  std::int64_t expert_rows = 0, busy = 0;
   const double of_layer = out.routed.empty() ? 0.0 : 1.0 / static_cast<double>(out.routed.size());
   const auto add = [&](const at::Tensor& term, double factor, double& sum) {
     loss = loss + term * (factor * of_layer);
@@ -81,81 +92,107 @@ void Trainer::add_micro_batch(const TokenBatch& batch, StepReport& report, std::
   for (std::size_t layer = 0; layer < out.routed.size(); ++layer) {
     const RoutedUnits& routed = out.routed[layer];
     expert_rows += routed.plan.slots();
-    const at::Tensor rows = load_of_experts(routed.plan, recipe_.model.router.experts);
+    const at::Tensor rows = load_of_experts(routed.plan, router.experts);
+    busy += (rows > 0).sum().item<std::int64_t>();
     load[layer] = load[layer].defined() ? load[layer] + rows : rows;
     if (losses.balance != 0.0f) {
       at::Tensor scores = routed.scores;
-      if (recipe_.model.router.score == Score::kSigmoid) scores = scores / scores.sum(1, true).clamp_min(1e-20);
+      if (router.score == Score::kSigmoid) scores = scores / scores.sum(1, true).clamp_min(1e-20);
       add(balance_loss(scores, routed.plan), losses.balance, report.balance);
     }
     if (losses.z != 0.0f) add(z_loss(routed.logits), losses.z, report.z);
     if (losses.entropy != 0.0f) add(router_entropy(routed.scores), losses.entropy, report.entropy);
   }
   (loss * share).backward();
-  count(batch.inputs.size(0), batch.inputs.size(1), expert_rows);
+  report.work += work_of_batch(model_->shape(), batch.inputs.numel(), batch.inputs.size(1), expert_rows, busy);
 }
 
-void Trainer::count(std::int64_t sequences, std::int64_t length, std::int64_t expert_rows) {
-  const LanguageModelShape& s = recipe_.model;
-  const double tokens = static_cast<double>(sequences * length), D = static_cast<double>(s.hidden);
-  const double q = static_cast<double>(s.heads * s.head_dim), kv = static_cast<double>(s.kv_heads * s.head_dim);
-  double forward = 0.0;
-  for (std::int64_t layer = 0; layer < s.layers; ++layer) {
-    forward += tokens * (2 * D * (2 * q + 2 * kv) + 4 * static_cast<double>(length) * q);
-    const std::int64_t width = s.routed(layer) ? s.shared_width : s.dense_width;
-    forward += tokens * 6 * D * static_cast<double>(width);
-    if (s.routed(layer)) forward += tokens * 2 * D * s.router.experts;
+void Trainer::freeze(const std::vector<std::string>& patterns) {
+  frozen_.clear();
+  if (patterns.empty()) return;
+  for (const Parameter& parameter : model_->parameters().all()) {
+    frozen_.push_back(std::any_of(patterns.begin(), patterns.end(),
+                                  [&](const std::string& pattern) { return glob_matches(pattern, parameter.name); }));
   }
-  forward += static_cast<double>(expert_rows) * 6 * D * static_cast<double>(s.expert_width);
-  forward += tokens * 2 * D * static_cast<double>(s.vocabulary);
-  ledger_.tokens += sequences * length;
-  ledger_.expert_rows += expert_rows;
-  ledger_.flops += 3 * forward;
+  if (std::find(frozen_.begin(), frozen_.end(), true) == frozen_.end())
+    fail("recipe", "stages: freeze: no parameter's name matches " + printable(patterns.front()));
+}
+
+void Trainer::enter_stage(double share) {
+  const StageState now = stage_at(recipe_.stages, recipe_.model.router, share);
+  if (now.count == stages_) return;
+  stages_ = now.count;
+  if (!(now.router == model_->shape().router)) {
+    LanguageModelShape shape = model_->shape();
+    shape.router = now.router;
+    model_ = grown_model(*model_, shape, recipe_.seed + stages_, optimizer_);
+  }
+  freeze(now.freeze);
+}
+
+void Trainer::check_finite(const StepReport& report, const TokenBatch& batch) const {
+  if (std::isfinite(report.loss) && std::isfinite(report.gradient_norm)) return;
+  const std::string path = recipe_.run.folder + "/diverged.safetensors";
+  write_safetensors(path, {stored("inputs", batch.inputs, DType::kI64), stored("targets", batch.targets, DType::kI64)},
+                    {{"step", std::to_string(report.step)}});
+  fail(recipe_.run.folder, "step " + std::to_string(report.step) + ": loss is " + std::to_string(report.loss) +
+                               ", gradient norm " + std::to_string(report.gradient_norm) + "; its batch is in " + path);
 }
 
 StepReport Trainer::train_step() {
   const BatchOptions& sizes = recipe_.batch;
+  const double share = share_done();
+  enter_stage(share);
+  const Scalars scalars = scalars_at(recipe_, share);
+  Parameters& parameters = model_->parameters();
   const TokenBatch batch = draw_batch(text_.train, sizes.sequences, sizes.length, recipe_.seed, step());
   StepReport report{.step = step() + 1};
   report.learning_rate =
-      static_cast<double>(recipe_.optimizer.learning_rate) * learning_rate_share(recipe_.schedule, step());
+      static_cast<double>(scalars.optimizer.learning_rate) * learning_rate_share(recipe_.schedule, position());
   std::vector<at::Tensor> load;
-  model_.parameters().clear_gradients();
+  parameters.clear_gradients();
   const std::int64_t part = sizes.sequences / sizes.micro_batches;
   for (std::int64_t i = 0; i < sizes.micro_batches; ++i) {
-    add_micro_batch({batch.inputs.narrow(0, i * part, part), batch.targets.narrow(0, i * part, part)}, report, load);
+    add_micro_batch({batch.inputs.narrow(0, i * part, part), batch.targets.narrow(0, i * part, part)}, scalars.losses,
+                    report, load);
   }
-  model_.parameters().finish_gradients();
-  report.gradient_norm = gradient_norm(model_.parameters());
-  if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
-    const std::string path = recipe_.run.folder + "/diverged.safetensors";
-    write_safetensors(path,
-                      {stored("inputs", batch.inputs, DType::kI64), stored("targets", batch.targets, DType::kI64)},
-                      {{"step", std::to_string(report.step)}});
-    fail(recipe_.run.folder, "step " + std::to_string(report.step) + ": loss is " + std::to_string(report.loss) +
-                                 ", gradient norm " + std::to_string(report.gradient_norm) + "; its batch is in " +
-                                 path);
+  parameters.finish_gradients();
+  for (std::size_t p = 0; p < frozen_.size(); ++p) {
+    if (frozen_[p]) parameters.all()[p].value.grad().zero_();  // the norm is that of what moves
   }
-  const double clip = recipe_.optimizer.clip_norm;
+  report.gradient_norm = gradient_norm(parameters);
+  check_finite(report, batch);
+  const double clip = scalars.optimizer.clip_norm;
   const double scale = clip > 0.0 && report.gradient_norm > clip ? clip / report.gradient_norm : 1.0;
-  update(optimizer_, recipe_.optimizer, model_.parameters(), report.learning_rate, scale);
+  update(optimizer_, scalars.optimizer, parameters, report.learning_rate, scale, frozen_);
+  std::int64_t moving = 0;
+  for (std::size_t p = 0; p < parameters.all().size(); ++p) {
+    if (frozen_.empty() || !frozen_[p]) moving += parameters.all()[p].value.numel();
+  }
+  report.work += work_of_update(scalars.optimizer, moving);
+  balance(scalars.losses, load, report);
+  ledger_ += report.work;
+  return report;
+}
+
+void Trainer::balance(const LossOptions& losses, const std::vector<at::Tensor>& load, StepReport& report) {
   std::size_t routed = 0;
-  for (LanguageModel::Block& block : model_.blocks()) {
+  for (LanguageModel::Block& block : model_->blocks()) {
     if (!block.router.defined()) continue;
-    const at::Tensor& rows = load[routed++];
-    if (recipe_.losses.bias_rate > 0.0f) {
-      update_selection_bias(block.selection_bias, rows, bias_rate_at(recipe_.losses, step()),
-                            recipe_.losses.bias_update);
+    const at::Tensor rows = load[routed++].to(at::kDouble).contiguous();
+    if (losses.bias_rate > 0.0f) {
+      update_selection_bias(block.selection_bias, load[routed - 1], bias_rate_at(losses, step()), losses.bias_update);
     }
     const double mean = rows.mean().item<double>(), layers = static_cast<double>(load.size());
     if (mean > 0.0) report.busiest += rows.max().item<double>() / mean / layers;
     report.idle += (rows == 0).to(at::kDouble).mean().item<double>() / layers;
+    report.load.emplace_back(rows.data_ptr<double>(), rows.data_ptr<double>() + rows.numel());
   }
-  return report;
 }
 
 double Trainer::evaluate() {
   at::NoGradGuard guard;
+  swap_average(optimizer_, model_->parameters());
   double sum = 0.0;
   std::int64_t tokens = 0;
   for (std::int64_t first = 0; first < recipe_.run.evaluate_spans; first += recipe_.batch.sequences) {
@@ -163,26 +200,46 @@ double Trainer::evaluate() {
         span_batch(text_.validation, first, std::min(recipe_.batch.sequences, recipe_.run.evaluate_spans - first),
                    recipe_.batch.length);
     if (batch.inputs.numel() == 0) break;
-    sum += cross_entropy(model_.forward(batch.inputs).logits, batch.targets).item<double>() *
+    sum += cross_entropy(model_->forward(batch.inputs).logits, batch.targets).item<double>() *
            static_cast<double>(batch.inputs.numel());
     tokens += batch.inputs.numel();
   }
+  swap_average(optimizer_, model_->parameters());
   return tokens > 0 ? sum / static_cast<double>(tokens) : 0.0;
+}
+
+void Trainer::note_validation(double loss) {
+  const bool better = loss < best_validation_;
+  not_better_ = better ? 0 : not_better_ + 1;
+  if (better) best_validation_ = loss;
+}
+
+void Trainer::export_model(const std::string& folder) {
+  swap_average(optimizer_, model_->parameters());
+  export_gguf(*model_, text_.tokenizer, folder + "/model.gguf", recipe_.name);
+  if (recipe_.run.huggingface) export_huggingface(*model_, text_, folder + "/huggingface");
+  swap_average(optimizer_, model_->parameters());
 }
 
 void Trainer::save(const std::string& path) const {
   std::vector<TensorToWrite> tensors;
-  for (const Parameter& parameter : model_.parameters().all())
-    tensors.push_back(stored(parameter.name, parameter.value));
-  for (std::size_t layer = 0; layer < model_.blocks().size(); ++layer) {
-    const at::Tensor& bias = model_.blocks()[layer].selection_bias;
-    if (bias.defined()) tensors.push_back(stored("blk." + std::to_string(layer) + ".exp_probs_b.bias", bias));
-  }
-  tensors.push_back(stored("optimizer.first", optimizer_.first));
-  tensors.push_back(stored("optimizer.second", optimizer_.second));
-  const Json state = {
-      {"step", step()}, {"tokens", ledger_.tokens}, {"expert_rows", ledger_.expert_rows}, {"flops", ledger_.flops}};
+  for (const auto& [name, values] : state_tensors()) tensors.push_back(stored(name, values));
+  Json state = {{"step", step()}, {"stages", stages_}, {"not_better", not_better_}, {"ledger", to_json(ledger_)}};
+  if (std::isfinite(best_validation_)) state["best_validation"] = best_validation_;
   write_safetensors(path, tensors, {{"recipe", what_counts(recipe_.json).dump()}, {"state", state.dump()}});
+}
+
+std::vector<std::pair<std::string, at::Tensor>> Trainer::state_tensors() const {
+  std::vector<std::pair<std::string, at::Tensor>> out;
+  for (const Parameter& parameter : model_->parameters().all()) out.emplace_back(parameter.name, parameter.value);
+  for (std::size_t layer = 0; layer < model_->blocks().size(); ++layer) {
+    const at::Tensor& bias = model_->blocks()[layer].selection_bias;
+    if (bias.defined()) out.emplace_back("blk." + std::to_string(layer) + ".exp_probs_b.bias", bias);
+  }
+  out.emplace_back("optimizer.first", optimizer_.first);
+  if (optimizer_.second.defined()) out.emplace_back("optimizer.second", optimizer_.second);
+  if (optimizer_.average.defined()) out.emplace_back("optimizer.average", optimizer_.average);
+  return out;
 }
 
 void Trainer::load(const std::string& path) {
@@ -194,20 +251,21 @@ void Trainer::load(const std::string& path) {
                    " differs; expected the same, or another run.folder");
   }
   const Json state = parse_json(metadata_of(file, path, "state"), path);
+  std::size_t stages = 0;
   try {
     optimizer_.step = state.at("step").get<std::int64_t>();
-    ledger_ = {state.at("tokens").get<std::int64_t>(), state.at("expert_rows").get<std::int64_t>(),
-               state.at("flops").get<double>()};
+    stages = state.at("stages").get<std::size_t>();
+    not_better_ = state.at("not_better").get<std::int64_t>();
+    best_validation_ = state.value("best_validation", std::numeric_limits<double>::infinity());
+    ledger_ = ledger_from(state.at("ledger"));
   } catch (const Json::exception&) {
-    fail(path, "metadata: state is " + printable(state.dump()) + ", expected step, tokens, expert_rows and flops");
+    fail(path, "metadata: state is " + printable(state.dump()) + ", expected what this build of junto train writes");
   }
-  for (const Parameter& parameter : model_.parameters().all()) restore(file, path, parameter.name, parameter.value);
-  for (std::size_t layer = 0; layer < model_.blocks().size(); ++layer) {
-    const at::Tensor& bias = model_.blocks()[layer].selection_bias;
-    if (bias.defined()) restore(file, path, "blk." + std::to_string(layer) + ".exp_probs_b.bias", bias);
+  // The shape of the stage that was under way; what it holds comes from the file.
+  for (const Stage& stage : recipe_.stages) {
+    if (stages_ < stages) enter_stage(stage.from);
   }
-  restore(file, path, "optimizer.first", optimizer_.first);
-  restore(file, path, "optimizer.second", optimizer_.second);
+  for (const auto& [name, values] : state_tensors()) restore(file, path, name, values);
 }
 
 }  // namespace junto

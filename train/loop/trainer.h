@@ -1,25 +1,23 @@
-// One training run: model, optimiser, data and counts, step by step. All of its state is parameters, moments, selection
-// biases and counts: the batch of a step follows from the seed and the step's number, so a run that goes on from a
-// checkpoint is, to the bit, the run that was not interrupted (with the same number of threads on the same machine).
+// One training run: model, optimiser, data and counts, step by step. All of its state is parameters, moments, their
+// average, selection biases and counts: the batch of a step follows from the seed and the step's number, stages and
+// ramps from the ledger, so a run that goes on from a checkpoint is, to the bit, the run that was not interrupted (with
+// the same number of threads on the same machine).
 #pragma once
 
 #include <cstdint>
+#include <limits>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "train/data/token_text.h"
-#include "train/loop/adamw.h"
+#include "train/loop/ledger.h"
+#include "train/loop/optimizer.h"
 #include "train/loop/recipe.h"
 #include "train/nn/language_model.h"
 
 namespace junto {
-
-/// Executed work since the first step.
-struct Ledger {
-  std::int64_t tokens = 0;
-  std::int64_t expert_rows = 0;  // (token, routed layer, expert)
-  double flops = 0.0;            // of matrix products, forward and backward (three times forward)
-};
 
 /// Of one step; losses are means over its micro-batches.
 struct StepReport {
@@ -30,6 +28,8 @@ struct StepReport {
   double learning_rate = 0.0;
   double busiest = 0.0;  // mean over routed layers: rows of the busiest expert / mean rows of an expert
   double idle = 0.0;     // mean over routed layers: share of experts without rows
+  Ledger work = {};      // what the step executed
+  std::vector<std::vector<double>> load = {};  // [routed layers][experts]: rows
 };
 
 class Trainer {
@@ -38,8 +38,14 @@ class Trainer {
 
   /// Throws Error where loss or gradients are not finite; the step's batch is then in <folder>/diverged.safetensors.
   StepReport train_step();
-  /// Cross entropy over the first spans of the validation text, nats a token.
+  /// Cross entropy over the first spans of the validation text, nats a token; of the average of the weights, where one
+  /// is kept.
   double evaluate();
+  /// Counts an evaluation for schedule.patience: the run is done where too many in turn were no better.
+  void note_validation(double loss);
+  /// Writes the model, with the average of the weights where one is kept: <folder>/model.gguf, and with
+  /// run.huggingface <folder>/huggingface.
+  void export_model(const std::string& folder);
 
   /// Complete or not at all.
   void save(const std::string& path) const;
@@ -47,21 +53,33 @@ class Trainer {
   void load(const std::string& path);
 
   const Recipe& recipe() const { return recipe_; }
-  const LanguageModel& model() const { return model_; }
+  const LanguageModel& model() const { return *model_; }
   const TokenText& text() const { return text_; }
   const Ledger& ledger() const { return ledger_; }
   std::int64_t step() const { return optimizer_.step; }
-  bool done() const { return step() >= recipe_.schedule.steps; }
+  RunPosition position() const { return {step(), ledger_.flops}; }
+  double share_done() const { return junto::share_done(recipe_.schedule, position()); }
+  bool stopped_early() const { return recipe_.schedule.patience > 0 && not_better_ >= recipe_.schedule.patience; }
+  bool done() const { return is_over(recipe_.schedule, position()) || stopped_early(); }
 
  private:
-  void add_micro_batch(const TokenBatch& batch, StepReport& report, std::vector<at::Tensor>& load);
-  void count(std::int64_t sequences, std::int64_t length, std::int64_t expert_rows);
+  void add_micro_batch(const TokenBatch& batch, const LossOptions& losses, StepReport& report,
+                       std::vector<at::Tensor>& load);
+  void balance(const LossOptions& losses, const std::vector<at::Tensor>& load, StepReport& report);
+  void check_finite(const StepReport& report, const TokenBatch& batch) const;
+  std::vector<std::pair<std::string, at::Tensor>> state_tensors() const;
+  void enter_stage(double share);
+  void freeze(const std::vector<std::string>& patterns);
 
   TokenText text_;
   Recipe recipe_;
-  LanguageModel model_;
-  AdamW optimizer_;
+  std::unique_ptr<LanguageModel> model_;
+  Optimizer optimizer_;
   Ledger ledger_;
+  std::size_t stages_ = 0;    // begun
+  std::vector<bool> frozen_;  // by parameter; empty: none
+  double best_validation_ = std::numeric_limits<double>::infinity();
+  std::int64_t not_better_ = 0;  // evaluations since the best one
 };
 
 }  // namespace junto

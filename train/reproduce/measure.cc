@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "train/data/byte_text.h"
+#include "train/data/token_text.h"
 
 namespace junto {
 namespace {
@@ -21,8 +21,8 @@ double mean_over_layers(const Measured& measured, double (*of_layer)(const std::
 
 }  // namespace
 
-Measured measure(const LanguageModel& model, const std::vector<std::int16_t>& text, std::int64_t spans,
-                 std::int64_t sequences, std::int64_t length) {
+Measured measure(const LanguageModel& model, const TokenIds& text, std::int64_t spans, std::int64_t sequences,
+                 std::int64_t length) {
   const at::NoGradGuard guard;
   Measured out;
   for (std::int64_t first = 0; first < spans; first += sequences) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "train/data/token_text.h"
 #include "train/nn/language_model.h"
 
 namespace junto {
@@ -17,8 +18,8 @@ struct Measured {
 };
 
 /// The first `spans` spans of `length` tokens, `sequences` at a time. No gradient.
-Measured measure(const LanguageModel& model, const std::vector<std::int16_t>& text, std::int64_t spans,
-                 std::int64_t sequences, std::int64_t length);
+Measured measure(const LanguageModel& model, const TokenIds& text, std::int64_t spans, std::int64_t sequences,
+                 std::int64_t length);
 
 /// Sums of both; losses by their tokens.
 void add(Measured& to, const Measured& more);

@@ -124,10 +124,10 @@ TEST(Experiments, TheTextToTestIsInNoOtherPart) {
   const TestDirectory directory;
   const Setting setting = setting_of("alf-lb", directory);
   for (const DomainText& text : setting.texts) {
-    const auto documents = [](const std::vector<std::int16_t>& part) {
-      std::vector<std::vector<std::int16_t>> out(1);
-      for (const std::int16_t token : part) {
-        if (token == kEndOfText) {
+    const auto documents = [&](const TokenIds& part) {
+      std::vector<TokenIds> out(1);
+      for (const std::int32_t token : part) {
+        if (token == text.end_of_text) {
           out.emplace_back();
         } else {
           out.back().push_back(token);

@@ -11,26 +11,25 @@ namespace junto {
 namespace {
 
 /// FNV-1a of the tokens, mixed: another stream than that which chose the documents for validation.
-bool goes_first(const std::int16_t* begin, const std::int16_t* end) {
+bool goes_first(const std::int32_t* begin, const std::int32_t* end) {
   std::uint64_t hash = 0x84222325cbf29ce4ull;
-  for (; begin != end; ++begin) hash = (hash ^ static_cast<std::uint16_t>(*begin)) * 0x100000001b3ull;
+  for (; begin != end; ++begin) hash = (hash ^ static_cast<std::uint32_t>(*begin)) * 0x100000001b3ull;
   return Random(hash).uniform() < 0.5;
 }
 
-std::int64_t documents_in(const std::vector<std::int16_t>& text) {
-  return std::count(text.begin(), text.end(), kEndOfText);
+std::int64_t documents_in(const TokenIds& text, std::int32_t end_of_text) {
+  return std::count(text.begin(), text.end(), end_of_text);
 }
 
 }  // namespace
 
-void split_documents(const std::vector<std::int16_t>& text, std::vector<std::int16_t>& first,
-                     std::vector<std::int16_t>& second) {
+void split_documents(const TokenIds& text, std::int32_t end_of_text, TokenIds& first, TokenIds& second) {
   for (std::size_t begin = 0; begin < text.size();) {
-    const auto found = std::find(text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(), kEndOfText);
+    const auto found = std::find(text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(), end_of_text);
     const auto end = static_cast<std::size_t>(found - text.begin());
-    std::vector<std::int16_t>& part = goes_first(text.data() + begin, text.data() + end) ? first : second;
+    TokenIds& part = goes_first(text.data() + begin, text.data() + end) ? first : second;
     part.insert(part.end(), text.data() + begin, text.data() + end);
-    part.push_back(kEndOfText);
+    part.push_back(end_of_text);
     begin = end + 1;
   }
 }
@@ -45,9 +44,11 @@ std::vector<DomainText> read_texts(const Experiment& experiment, const std::stri
     text.sha256 = sha256_of_file(text.path);
     Json options = experiment.recipe.value("data", Json::object());
     options["files"] = {text.path};
-    split_documents(read_byte_text(parse_byte_text(options, experiment.slug), length).validation, text.tune, text.test);
-    text.tune_documents = documents_in(text.tune);
-    text.test_documents = documents_in(text.test);
+    const TokenText read = read_token_text(parse_token_text(options, experiment.slug), length);
+    text.end_of_text = read.end_of_text;
+    split_documents(read.validation, read.end_of_text, text.tune, text.test);
+    text.tune_documents = documents_in(text.tune, read.end_of_text);
+    text.test_documents = documents_in(text.test, read.end_of_text);
     for (const auto* part : {&text.tune, &text.test}) {
       if (static_cast<std::int64_t>(part->size()) > length) continue;
       fail(text.path, std::string("data: its text to ") + (part == &text.tune ? "tune" : "test") + " has " +

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "analyze/experiment.h"
-#include "train/data/byte_text.h"
+#include "train/data/token_text.h"
 
 namespace junto {
 
@@ -15,8 +15,8 @@ struct DomainText {
   std::string file;  // as the experiment names it
   std::string path;  // where it is
   std::string sha256 = {};
-  std::vector<std::int16_t> tune = {},
-                            test = {};  // documents of the trainer's validation part, each followed by kEndOfText
+  TokenIds tune = {}, test = {};  // documents of the trainer's validation part, each followed by end_of_text
+  std::int32_t end_of_text = 0;
   std::int64_t tune_documents = 0, test_documents = 0;
 };
 
@@ -25,7 +25,6 @@ struct DomainText {
 std::vector<DomainText> read_texts(const Experiment& experiment, const std::string& folder, std::int64_t length);
 
 /// Parts documents into two halves by their own text, whatever the others are.
-void split_documents(const std::vector<std::int16_t>& text, std::vector<std::int16_t>& first,
-                     std::vector<std::int16_t>& second);
+void split_documents(const TokenIds& text, std::int32_t end_of_text, TokenIds& first, TokenIds& second);
 
 }  // namespace junto

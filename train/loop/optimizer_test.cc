@@ -1,4 +1,4 @@
-#include "train/loop/adamw.h"
+#include "train/loop/optimizer.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -33,8 +33,8 @@ struct Made {
 
 TEST(AdamW, IsTheAlgorithmInDouble) {
   Made made(3);
-  const AdamWOptions options{.beta1 = 0.8f, .beta2 = 0.9f, .eps = 1e-6f, .weight_decay = 0.3f};
-  AdamW state(made.parameters);
+  const OptimizerOptions options{.beta1 = 0.8f, .beta2 = 0.9f, .eps = 1e-6f, .weight_decay = 0.3f};
+  Optimizer state(options, made.parameters);
   struct Reference {
     std::vector<double> value, first, second;
   };
@@ -74,7 +74,7 @@ TEST(AdamW, BitsDoNotDependOnTheNumberOfThreads) {
     omp_set_num_threads(count);
     Made made;
     made.draw_gradients(1);
-    AdamW state(made.parameters);
+    Optimizer state({}, made.parameters);
     norms.push_back(gradient_norm(made.parameters));
     update(state, {}, made.parameters, 0.1, 1.0);
     values.push_back(made.parameters.values());
@@ -83,6 +83,62 @@ TEST(AdamW, BitsDoNotDependOnTheNumberOfThreads) {
   }
   omp_set_num_threads(threads);
   EXPECT_NEAR(norms[0], std::sqrt(70.0 * 999 + 37), 5.0);
+}
+
+// One weight by hand: the definitions, two steps.
+double one_weight(const OptimizerOptions& options, const std::vector<double>& gradients, double rate) {
+  at::Tensor weight;
+  Parameters parameters({{.name = "w", .shape = {1, 1}, .out = &weight, .mean = 1.0, .decays = true}}, 0);
+  Optimizer state(options, parameters);
+  for (const double gradient : gradients) {
+    *weight.grad().data_ptr<float>() = static_cast<float>(gradient);
+    update(state, options, parameters, rate, 1.0);
+  }
+  return weight.detach().item<double>();
+}
+
+TEST(Lion, StepsByTheSignOfTheMixAndKeepsASlowerMean) {
+  const OptimizerOptions options{
+      .kind = OptimizerOptions::Kind::kLion, .beta1 = 0.5f, .beta2 = 0.9f, .weight_decay = 0.0f};
+  // m 0, g 1: mix 0.5, step -; m 0.1; g -0.05: mix 0.025, step - again; m 0.085; g -0.085: mix 0.
+  EXPECT_NEAR(one_weight(options, {1.0, -0.05}, 0.1), 0.8, 1e-6);
+  OptimizerOptions decaying = options;
+  decaying.weight_decay = 0.5f;
+  EXPECT_NEAR(one_weight(decaying, {1.0}, 0.1), 0.95 - 0.1, 1e-6);
+}
+
+TEST(Sgd, AddsUpMomentum) {
+  const OptimizerOptions options{.kind = OptimizerOptions::Kind::kSgd, .beta1 = 0.5f, .weight_decay = 0.0f};
+  EXPECT_NEAR(one_weight(options, {1.0, 2.0}, 0.1), 1.0 - 0.1 * 1.0 - 0.1 * 2.5, 1e-6);
+}
+
+TEST(Optimizer, FrozenParametersKeepValuesMomentsAndAverage) {
+  Made made;
+  const OptimizerOptions options{.average = 0.5f};
+  Optimizer state(options, made.parameters);
+  const at::Tensor matrix = made.matrix.detach().clone(), norm = made.norm.detach().clone();
+  made.draw_gradients(1);
+  update(state, options, made.parameters, 0.1, 1.0, {true, false});
+  EXPECT_TRUE(at::equal(made.matrix.detach(), matrix));
+  EXPECT_FALSE(at::equal(made.norm.detach(), norm));
+  EXPECT_EQ(state.first.narrow(0, 0, matrix.numel()).abs().max().item<float>(), 0.0f);
+  EXPECT_TRUE(at::equal(state.average.narrow(0, 0, matrix.numel()), matrix.reshape({-1})));
+}
+
+TEST(Optimizer, TheAverageFollowsTheWeightsAndChangesPlacesWithThem) {
+  Made made;
+  const OptimizerOptions options{.average = 0.999f};
+  Optimizer state(options, made.parameters);
+  const at::Tensor before = made.parameters.values().clone();
+  made.draw_gradients(1);
+  update(state, options, made.parameters, 0.1, 1.0);
+  const at::Tensor after = made.parameters.values().clone();
+  const double decay = 2.0 / 11.0;  // of the first step
+  EXPECT_LE((state.average - (before * decay + after * (1 - decay))).abs().max().item<float>(), 1e-6f);
+  const at::Tensor average = state.average.clone();
+  swap_average(state, made.parameters);
+  EXPECT_TRUE(at::equal(made.parameters.values(), average));
+  EXPECT_TRUE(at::equal(state.average, after));
 }
 
 TEST(Parameters, TheSameSeedGivesTheSameValuesAndNamesKeepTheirPlaces) {
@@ -96,19 +152,19 @@ TEST(Parameters, TheSameSeedGivesTheSameValuesAndNamesKeepTheirPlaces) {
 
 TEST(Schedule, WarmsUpAndFollowsItsCurve) {
   Schedule schedule{.steps = 110, .warmup_steps = 10, .final_share = 0.2f, .decay_share = 0.5f};
-  EXPECT_DOUBLE_EQ(learning_rate_share(schedule, 0), 0.1);
-  EXPECT_DOUBLE_EQ(learning_rate_share(schedule, 9), 1.0);
-  EXPECT_DOUBLE_EQ(learning_rate_share(schedule, 10), 1.0);
-  EXPECT_NEAR(learning_rate_share(schedule, 109), 0.2, 1e-7);
-  EXPECT_NEAR(learning_rate_share(schedule, 10) + learning_rate_share(schedule, 109),
-              learning_rate_share(schedule, 30) + learning_rate_share(schedule, 89),
+  EXPECT_DOUBLE_EQ(learning_rate_share(schedule, {.step = 0}), 0.1);
+  EXPECT_DOUBLE_EQ(learning_rate_share(schedule, {.step = 9}), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_share(schedule, {.step = 10}), 1.0);
+  EXPECT_NEAR(learning_rate_share(schedule, {.step = 109}), 0.2, 1e-7);
+  EXPECT_NEAR(learning_rate_share(schedule, {.step = 10}) + learning_rate_share(schedule, {.step = 109}),
+              learning_rate_share(schedule, {.step = 30}) + learning_rate_share(schedule, {.step = 89}),
               1e-12);  // a cosine is odd about its middle
   schedule.kind = Schedule::Kind::kWsd;
-  EXPECT_DOUBLE_EQ(learning_rate_share(schedule, 54), 1.0);
-  EXPECT_NEAR(learning_rate_share(schedule, 82), 1.0 - 0.8 * 28 / 55, 1e-7);
-  EXPECT_NEAR(learning_rate_share(schedule, 109), 0.2, 1e-7);
+  EXPECT_DOUBLE_EQ(learning_rate_share(schedule, {.step = 54}), 1.0);
+  EXPECT_NEAR(learning_rate_share(schedule, {.step = 82}), 1.0 - 0.8 * 28 / 55, 1e-7);
+  EXPECT_NEAR(learning_rate_share(schedule, {.step = 109}), 0.2, 1e-7);
   schedule.kind = Schedule::Kind::kConstant;
-  EXPECT_DOUBLE_EQ(learning_rate_share(schedule, 109), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_share(schedule, {.step = 109}), 1.0);
 }
 
 }  // namespace

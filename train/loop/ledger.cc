@@ -1,0 +1,89 @@
+#include "train/loop/ledger.h"
+
+#include <array>
+#include <string_view>
+#include <utility>
+
+namespace junto {
+namespace {
+
+constexpr std::array<std::pair<const char*, double Work::*>, 7> kKinds = {{{"attention", &Work::attention},
+                                                                           {"router", &Work::router},
+                                                                           {"experts", &Work::experts},
+                                                                           {"dense", &Work::dense},
+                                                                           {"head", &Work::head},
+                                                                           {"losses", &Work::losses},
+                                                                           {"optimizer", &Work::optimizer}}};
+
+}  // namespace
+
+Json to_json(const Work& work) {
+  Json out = Json::object();
+  for (const auto& [name, kind] : kKinds) out[name] = work.*kind;
+  return out;
+}
+
+Ledger& Ledger::operator+=(const Ledger& other) {
+  tokens += other.tokens;
+  expert_rows += other.expert_rows;
+  flops += other.flops;
+  bytes += other.bytes;
+  for (const auto& [name, kind] : kKinds) work.*kind += other.work.*kind;
+  return *this;
+}
+
+Json to_json(const Ledger& ledger) {
+  return {{"tokens", ledger.tokens},
+          {"expert_rows", ledger.expert_rows},
+          {"flops", ledger.flops},
+          {"bytes", ledger.bytes},
+          {"work", to_json(ledger.work)}};
+}
+
+Ledger ledger_from(const Json& json) {
+  Ledger out;
+  out.tokens = json.at("tokens").get<std::int64_t>();
+  out.expert_rows = json.at("expert_rows").get<std::int64_t>();
+  out.flops = json.at("flops").get<double>();
+  out.bytes = json.at("bytes").get<double>();
+  for (const auto& [name, kind] : kKinds) out.work.*kind = json.at("work").at(name).get<double>();
+  return out;
+}
+
+Ledger work_of_batch(const LanguageModelShape& s, std::int64_t tokens, std::int64_t length, std::int64_t expert_rows,
+                     std::int64_t busy_experts) {
+  constexpr double kBackward = 3.0;  // forward, and two products of the same size backward
+  const double T = static_cast<double>(tokens), D = static_cast<double>(s.hidden);
+  const double V = static_cast<double>(s.vocabulary), E = s.router.experts;
+  const double q = static_cast<double>(s.heads * s.head_dim), kv = static_cast<double>(s.kv_heads * s.head_dim);
+  const double layers = static_cast<double>(s.layers), dense_layers = static_cast<double>(s.dense_layers);
+  const double routed = layers - dense_layers;
+  const double expert = 3 * D * static_cast<double>(s.expert_width);
+  const double dense =
+      3 * D * (dense_layers * static_cast<double>(s.dense_width) + routed * static_cast<double>(s.shared_width));
+  const double projections = layers * D * (2 * q + 2 * kv);
+  Ledger out;
+  out.tokens = tokens;
+  out.expert_rows = expert_rows;
+  out.work.attention = kBackward * T * (2 * projections + layers * 4 * static_cast<double>(length) * q);
+  out.work.router = kBackward * T * 2 * D * routed * E;
+  out.work.experts = kBackward * static_cast<double>(expert_rows) * 2 * expert;
+  out.work.dense = kBackward * T * 2 * dense;
+  out.work.head = kBackward * T * 2 * D * V;
+  // Softmax and its gradient: maximum, difference, exponential, sum, quotient; difference and product.
+  out.work.losses = 7 * T * (V + routed * E);
+  const double read = projections + dense + D * V + routed * E * D + static_cast<double>(busy_experts) * expert;
+  out.bytes = 4.0 * kBackward * read;  // read forward and backward, gradients written
+  out.flops = out.work.sum();
+  return out;
+}
+
+Ledger work_of_update(const OptimizerOptions& options, std::int64_t parameters) {
+  Ledger out;
+  out.work.optimizer = update_flops(options) * static_cast<double>(parameters);
+  out.bytes = update_bytes(options) * static_cast<double>(parameters);
+  out.flops = out.work.sum();
+  return out;
+}
+
+}  // namespace junto

@@ -1,0 +1,171 @@
+#include "train/loop/optimizer.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "moe/json_fields.h"
+
+namespace junto {
+namespace {
+
+constexpr std::int64_t kBlock = 1 << 15;  // values that one thread takes at a time
+
+/// One step's numbers that all blocks share.
+struct Factors {
+  float scale, rate, keep, first_share, second_share;
+};
+
+void update_adamw(float* __restrict value, const float* __restrict gradient, float* __restrict first,
+                  float* __restrict second, std::int64_t count, const OptimizerOptions& o, const Factors& f) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float g = gradient[i] * f.scale;
+    const float m = o.beta1 * first[i] + (1.0f - o.beta1) * g;
+    const float v = o.beta2 * second[i] + (1.0f - o.beta2) * g * g;
+    first[i] = m;
+    second[i] = v;
+    value[i] = value[i] * f.keep - f.rate * (m / f.first_share) / (std::sqrt(v / f.second_share) + o.eps);
+  }
+}
+
+void update_lion(float* __restrict value, const float* __restrict gradient, float* __restrict first, std::int64_t count,
+                 const OptimizerOptions& o, const Factors& f) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float g = gradient[i] * f.scale;
+    const float direction = o.beta1 * first[i] + (1.0f - o.beta1) * g;
+    const float sign = direction > 0.0f ? 1.0f : direction < 0.0f ? -1.0f : 0.0f;
+    value[i] = value[i] * f.keep - f.rate * sign;
+    first[i] = o.beta2 * first[i] + (1.0f - o.beta2) * g;
+  }
+}
+
+void update_sgd(float* __restrict value, const float* __restrict gradient, float* __restrict first, std::int64_t count,
+                const OptimizerOptions& o, const Factors& f) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    first[i] = o.beta1 * first[i] + gradient[i] * f.scale;
+    value[i] = value[i] * f.keep - f.rate * first[i];
+  }
+}
+
+void add_to_average(float* __restrict average, const float* __restrict value, std::int64_t count, float decay) {
+  for (std::int64_t i = 0; i < count; ++i) average[i] = decay * average[i] + (1.0f - decay) * value[i];
+}
+
+}  // namespace
+
+OptimizerOptions parse_optimizer(const Json& json, std::string_view where) {
+  constexpr std::array<std::string_view, 3> kKinds = {"adamw", "lion", "sgd"};
+  JsonFields fields(json, where, "optimizer");
+  OptimizerOptions options;
+  if (const auto kind = fields.choice("kind", kKinds)) options.kind = static_cast<OptimizerOptions::Kind>(*kind);
+  if (options.kind == OptimizerOptions::Kind::kLion) options.beta2 = 0.99f;
+  const auto read = [&](std::string_view key, float max, float& value) {
+    value = fields.number(key, 0.0f, max).value_or(value);
+  };
+  read("learning_rate", 1e3f, options.learning_rate);
+  read("beta1", 0.999999f, options.beta1);
+  read("beta2", 0.999999f, options.beta2);
+  read("eps", 1.0f, options.eps);
+  read("weight_decay", 1e3f, options.weight_decay);
+  read("clip_norm", 1e30f, options.clip_norm);
+  read("average", 0.999999f, options.average);
+  fields.finish();
+  return options;
+}
+
+Optimizer::Optimizer(const OptimizerOptions& options, const Parameters& parameters)
+    : first(at::zeros_like(parameters.values())) {
+  if (options.kind == OptimizerOptions::Kind::kAdamW) second = at::zeros_like(first);
+  if (options.average > 0.0f) average = parameters.values().clone();
+}
+
+double gradient_norm(const Parameters& parameters) {
+  const float* gradient = parameters.gradients().data_ptr<float>();
+  const std::int64_t size = parameters.gradients().numel(), blocks = (size + kBlock - 1) / kBlock;
+  std::vector<double> sums(blocks);
+#pragma omp parallel for schedule(static)
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    const std::int64_t end = std::min(size, (block + 1) * kBlock);
+    double lanes[8] = {};
+    for (std::int64_t i = block * kBlock; i < end; i += 8) {  // sizes are multiples of 16
+      for (int lane = 0; lane < 8; ++lane) lanes[lane] += static_cast<double>(gradient[i + lane]) * gradient[i + lane];
+    }
+    for (const double lane : lanes) sums[block] += lane;
+  }
+  double sum = 0.0;
+  for (const double value : sums) sum += value;
+  return std::sqrt(sum);
+}
+
+void update(Optimizer& state, const OptimizerOptions& options, Parameters& parameters, double learning_rate,
+            double gradient_scale, const std::vector<bool>& frozen) {
+  ++state.step;
+  const double step = static_cast<double>(state.step);
+  const Factors factors{.scale = static_cast<float>(gradient_scale),
+                        .rate = static_cast<float>(learning_rate),
+                        .keep = static_cast<float>(1.0 - learning_rate * static_cast<double>(options.weight_decay)),
+                        .first_share = static_cast<float>(1.0 - std::pow(static_cast<double>(options.beta1), step)),
+                        .second_share = static_cast<float>(1.0 - std::pow(static_cast<double>(options.beta2), step))};
+  float* values = parameters.values().data_ptr<float>();
+  const float* gradients = parameters.gradients().data_ptr<float>();
+  float* first = state.first.data_ptr<float>();
+  float* second = state.second.defined() ? state.second.data_ptr<float>() : nullptr;
+  float* average = state.average.defined() ? state.average.data_ptr<float>() : nullptr;
+  // The average begins as what is there, and follows faster in the beginning.
+  const float decay = std::min(options.average, static_cast<float>((step + 1.0) / (step + 10.0)));
+  struct Piece {
+    std::int64_t begin, count;
+    bool decays;
+  };
+  std::vector<Piece> pieces;
+  for (std::size_t p = 0; p < parameters.all().size(); ++p) {
+    const Parameter& parameter = parameters.all()[p];
+    if (!frozen.empty() && frozen[p]) continue;
+    for (std::int64_t at = 0; at < parameter.value.numel(); at += kBlock) {
+      pieces.push_back({parameter.offset + at, std::min(kBlock, parameter.value.numel() - at), parameter.decays});
+    }
+  }
+#pragma omp parallel for schedule(static)
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const auto [begin, count, decays] = pieces[i];
+    Factors own = factors;
+    if (!decays) own.keep = 1.0f;
+    switch (options.kind) {
+      case OptimizerOptions::Kind::kAdamW:
+        update_adamw(values + begin, gradients + begin, first + begin, second + begin, count, options, own);
+        break;
+      case OptimizerOptions::Kind::kLion:
+        update_lion(values + begin, gradients + begin, first + begin, count, options, own);
+        break;
+      case OptimizerOptions::Kind::kSgd:
+        update_sgd(values + begin, gradients + begin, first + begin, count, options, own);
+        break;
+    }
+    if (average != nullptr) add_to_average(average + begin, values + begin, count, decay);
+  }
+}
+
+void swap_average(Optimizer& state, Parameters& parameters) {
+  if (!state.average.defined()) return;
+  float* values = parameters.values().data_ptr<float>();
+  std::swap_ranges(values, values + state.average.numel(), state.average.data_ptr<float>());
+}
+
+double update_flops(const OptimizerOptions& options) {
+  constexpr double kNorm = 2.0, kScale = 1.0, kDecay = 1.0, kAverage = 3.0;
+  const double rule = options.kind == OptimizerOptions::Kind::kAdamW  ? 14.0
+                      : options.kind == OptimizerOptions::Kind::kLion ? 8.0
+                                                                      : 4.0;
+  return kNorm + kScale + kDecay + rule + (options.average > 0.0f ? kAverage : 0.0);
+}
+
+double update_bytes(const OptimizerOptions& options) {
+  // The norm reads the gradient; the update reads value, gradient and moments and writes all but the gradient.
+  const double moments = options.kind == OptimizerOptions::Kind::kAdamW ? 2.0 : 1.0;
+  return 4.0 * (1.0 + 3.0 + 2.0 * moments + (options.average > 0.0f ? 2.0 : 0.0));
+}
+
+}  // namespace junto
