@@ -13,7 +13,8 @@ Hooks RouteRecorder::hooks() {
 
 void RouteRecorder::add(const Observation& seen) {
   if (seen.point != Point::kPlan || seen.plan == nullptr) return;
-  RoutedBlock& routed = routed_[{seen.block, !seen.mixer}];
+  RoutedBlock& routed = routed_[{seen.block, !seen.mixer, seen.round}];
+  routed.round = seen.round;
   routed.block = seen.block;
   routed.layer = config_.blocks[static_cast<std::size_t>(seen.block)].layer;
   routed.mixer = seen.mixer;

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 #include <map>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #include "model/config.h"
@@ -17,6 +17,7 @@ struct RoutedBlock {
   int block = 0;
   int layer = 0;       // the number that the model's publisher counts by: BlockSpec::layer
   bool mixer = false;  // attention experts
+  int round = 0;       // of a layer that has several
   RoutePlan plan;      // one unit a row
 };
 
@@ -37,7 +38,7 @@ class RouteRecorder {
   void add(const Observation& seen);
 
   const ModelConfig& config_;
-  std::map<std::pair<int, bool>, RoutedBlock> routed_;  // (block, not mixer)
+  std::map<std::tuple<int, bool, int>, RoutedBlock> routed_;  // (block, not mixer, round)
 };
 
 /// The most slots that a unit of `plan` has.

@@ -176,7 +176,7 @@ class Contender {
       add_mixer(block.mixer, list);
       add_cache(b, list);
       list.add(block.dense);
-      list.add(block.router);
+      for (const RouterWeights& router : block.routers) list.add(router.logits);
       std::ranges::sort(chosen[b]);
       const auto end = std::ranges::unique(chosen[b]).begin();
       for (auto id = chosen[b].begin(); id != end; ++id) {

@@ -5,7 +5,7 @@ include(CMakePackageConfigHelpers)
 install(TARGETS junto engine EXPORT junto-targets
         RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 foreach(room IN LISTS JUNTO_ROOMS)
-  install(DIRECTORY ${CMAKE_SOURCE_DIR}/${room} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/junto
+  install(DIRECTORY ${junto_SOURCE_DIR}/${room} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/junto
           FILES_MATCHING PATTERN "*.h" REGEX "/test_[^/]*\\.h$" EXCLUDE)
 endforeach()
 

@@ -41,19 +41,19 @@ endfunction()
 # The room, its program junto-train beside junto, and its tests. Sources need no build edit.
 function(junto_train)
   junto_sources(train sources)
-  list(REMOVE_ITEM sources ${CMAKE_SOURCE_DIR}/train/main.cc)
-  file(GLOB_RECURSE hashed CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/train/*.h ${CMAKE_SOURCE_DIR}/moe/*.h
-       ${CMAKE_SOURCE_DIR}/moe/*.cc)
+  list(REMOVE_ITEM sources ${junto_SOURCE_DIR}/train/main.cc)
+  file(GLOB_RECURSE hashed CONFIGURE_DEPENDS ${junto_SOURCE_DIR}/train/*.h ${junto_SOURCE_DIR}/moe/*.h
+       ${junto_SOURCE_DIR}/moe/*.cc)
   set(hash ${CMAKE_BINARY_DIR}/training_sources.cc)
-  add_custom_command(OUTPUT ${hash} COMMAND ${CMAKE_COMMAND} -DROOT=${CMAKE_SOURCE_DIR} -DOUT=${hash}
-                     -P ${CMAKE_SOURCE_DIR}/cmake/training_sources.cmake
-                     DEPENDS ${sources} ${hashed} ${CMAKE_SOURCE_DIR}/cmake/training_sources.cmake VERBATIM)
+  add_custom_command(OUTPUT ${hash} COMMAND ${CMAKE_COMMAND} -DROOT=${junto_SOURCE_DIR} -DOUT=${hash}
+                     -P ${junto_SOURCE_DIR}/cmake/training_sources.cmake
+                     DEPENDS ${sources} ${hashed} ${junto_SOURCE_DIR}/cmake/training_sources.cmake VERBATIM)
   add_library(junto_train STATIC ${sources} ${hash})
   add_library(junto::train ALIAS junto_train)
   target_link_libraries(junto_train PUBLIC junto_cli)
   junto_torch(junto_train)
   junto_options(junto_train)
-  add_executable(junto-train ${CMAKE_SOURCE_DIR}/train/main.cc)
+  add_executable(junto-train ${junto_SOURCE_DIR}/train/main.cc)
   target_link_libraries(junto-train PRIVATE junto_train)
   junto_options(junto-train)
   set_target_properties(junto-train PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)  # the BLAS above, installed too

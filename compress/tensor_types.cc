@@ -42,7 +42,9 @@ bool is_matrix(const TensorFacts& tensor) {
 
 bool is_float_role(std::string_view name) {
   return std::any_of(std::begin(kFloatRoles), std::end(kFloatRoles),
-                     [&](std::string_view role) { return name.ends_with(role); });
+                     [&](std::string_view role) { return name.ends_with(role); }) ||
+         // Of rounds, two-layer routers and gating residuals too.
+         name.find(".ffn_gate_inp") != std::string_view::npos || name.find(".ffn_gate_res") != std::string_view::npos;
 }
 
 // Types that only safetensors files have keep their precision as BF16.

@@ -131,7 +131,7 @@ void run_expert_attention(Pass& pass, std::size_t block, const ExpertAttentionSp
   Workspace& w = pass.w;
   const AttentionSpec& a = spec.attention;
   const std::int64_t rows = pass.count(), size = std::int64_t{a.kv_heads} * a.head_dim;
-  route_rows(pass, block, weights.router, spec.router, {}, true);
+  route_rows(pass, block, weights.router, spec.router, true);
   const std::int64_t slots = w.plan.slots();
   const int most = slots == 0 ? 0 : max_experts_per_unit(spec.router);
   w.q.resize(rows, most * size);

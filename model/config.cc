@@ -10,6 +10,14 @@ void make_routed(BlockSpec& block, const RouterSpec& router) {
   block.moe.kinds.assign(router.experts, ExpertKind::kFfn);
 }
 
+std::size_t router_source(const ModelConfig& config, std::size_t block) {
+  int back = config.blocks[block].moe.router_back;
+  for (std::size_t b = block; back > 0 && b-- > 0;) {
+    if (config.blocks[b].routed && --back == 0) return b;
+  }
+  return block;
+}
+
 std::vector<int> experts_of_layers(const ModelConfig& config) {
   std::vector<int> experts;
   for (const BlockSpec& block : config.blocks) {

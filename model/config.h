@@ -3,11 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "moe/expert_kind.h"
+#include "moe/residual.h"
+#include "moe/rounds.h"
 #include "moe/router_spec.h"
 
 namespace junto {
@@ -109,11 +112,16 @@ struct FfnSpec {
 struct MoeSpec {
   RouterSpec router;
   Activation activation;
-  std::vector<ExpertKind> kinds;  // [E]
-  bool shared_expert = false;     // beside the routed ones, always on
-  bool shared_gate = false;       // sigmoid(w . h) multiplies the shared expert's output (Qwen2-MoE)
-  bool output_bias = false;       // JetMoE: a bias added to the combined output
-  int join_after = 0;             // 0: joins its own block; 1: the end of the next block (LongCat's shortcut)
+  std::vector<ExpertKind> kinds;                // [E]
+  std::optional<Activation> shared_activation;  // of the shared expert; none: that of the routed ones
+  bool shared_expert = false;                   // beside the routed ones, always on
+  bool shared_gate = false;                     // sigmoid(w . h) multiplies the shared expert's output (Qwen2-MoE)
+  bool output_bias = false;                     // JetMoE: a bias added to the combined output
+  Rounds rounds;                                // of routing and computing within the layer
+  ResidualRule residual;                        // how the output joins the residual stream
+  int router_back = 0;  // the router reads what the routed block so many routed blocks below reads, where there
+                        // is one (Pre-gated MoE, Hwang et al., arXiv 2308.12066)
+  int join_after = 0;   // 0: joins its own block; 1: the end of the next block (LongCat's shortcut)
 
   bool operator==(const MoeSpec&) const = default;
 };
@@ -161,6 +169,9 @@ struct ModelConfig {
 
 /// Makes a dense block routed by `router`: feed-forward experts with the block's own activation.
 void make_routed(BlockSpec& block, const RouterSpec& router);
+
+/// The block whose experts' input the router of `block` reads: itself, or one below.
+std::size_t router_source(const ModelConfig& config, std::size_t block);
 
 /// E of each published layer, 0 where nothing is routed: what check_policy() takes.
 std::vector<int> experts_of_layers(const ModelConfig& config);

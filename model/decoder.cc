@@ -72,8 +72,8 @@ void place_rows(const Batch& batch, const Model& model, std::vector<PlacedRow>& 
     check_row(row, index < next.size() ? next[index] : 0, batch.sequences.size(), model);
     Sequence* sequence = batch.sequences[index];
     const std::int64_t position = next[index]++;
-    rows.push_back(
-        {sequence, position, position + 1, policies_of(row.policy ? *row.policy : sequence->policy, model, policies)});
+    rows.push_back({sequence, position, row.embedding.empty() ? row.token : kNoToken, position + 1,
+                    policies_of(row.policy ? *row.policy : sequence->policy, model, policies)});
   }
   for (std::size_t r = 0; r < rows.size(); ++r) {
     if (batch.rows[r].mask == AttentionMask::kWholeCall) rows[r].visible_end = next[batch.rows[r].sequence];
@@ -138,6 +138,77 @@ void leave_sublayer(Pass& pass, const NormWeights& norm, bool post) {
   });
 }
 
+// The feed-forward reads x, or looks ahead along the momentum of the routed layers below.
+void enter_ffn(Pass& pass, std::size_t block) {
+  Workspace& w = pass.w;
+  const BlockSpec& spec = pass.model.config.blocks[block];
+  const auto* ball = std::get_if<HeavyBall>(&spec.moe.residual);
+  const float ahead = spec.routed && ball != nullptr ? ball->look_ahead : 0.0f;
+  const auto step = [&](float by) {
+    for_each_row(pass, [&](std::int64_t r) {
+      for (std::int64_t d = 0; d < w.x.cols; ++d) w.x.view().at(r, d) += by * w.momentum.view().at(r, d);
+    });
+  };
+  if (ahead == 0.0f) return enter_sublayer(pass, pass.model.blocks[block].ffn_norm, spec.ffn_norm.pre);
+  w.look_back.assign(w.x.view().data, w.x.view().data + w.x.rows * w.x.cols);
+  step(ahead);
+  enter_sublayer(pass, pass.model.blocks[block].ffn_norm, spec.ffn_norm.pre);
+  std::copy(w.look_back.begin(), w.look_back.end(), w.x.view().data);
+}
+
+// What the block's experts gave joins x by the block's rule. `read` [rows, D]: what they read, for Restart.
+void leave_routed(Pass& pass, std::size_t block, MatrixView<const float> read) {
+  Workspace& w = pass.w;
+  const BlockSpec& spec = pass.model.config.blocks[block];
+  const float factor = pass.model.config.residual_multiplier;
+  for_each_row(pass, [&](std::int64_t r) {
+    const std::span<float> result = w.result.view().row(r);
+    if (spec.ffn_norm.post) apply_norm(pass.model.config, pass.model.blocks[block].ffn_post_norm, result, result);
+    for (float& value : result) value *= factor;
+    Moments moments;
+    if (carries_moments(spec.moe.residual)) {
+      moments = {w.momentum.view().row(r), w.first_moment.view().row(r), w.second_moment.view().row(r)};
+    }
+    join_residual(spec.moe.residual, result, read.rows > 0 ? read.row(r) : std::span<const float>(), moments,
+                  w.x.view().row(r));
+  });
+}
+
+// Moments begin at zero with every pass: a row's layers, not its neighbours or its past, are what they run over.
+void clear_carries(Pass& pass) {
+  Workspace& w = pass.w;
+  w.logits_are_carried = false;
+  for (Matrix<float>& kept : w.expert_inputs) kept.rows = 0;
+  const auto& blocks = pass.model.config.blocks;
+  if (std::none_of(blocks.begin(), blocks.end(),
+                   [](const BlockSpec& block) { return block.routed && carries_moments(block.moe.residual); })) {
+    return;
+  }
+  for (Matrix<float>* moment : {&w.momentum, &w.first_moment, &w.second_moment}) {
+    moment->resize(pass.count(), pass.model.config.hidden_size);
+    std::fill_n(moment->view().data, moment->rows * moment->cols, 0.0f);
+  }
+}
+
+void run_ffn_sublayer(Pass& pass, std::size_t block) {
+  const BlockSpec& spec = pass.model.config.blocks[block];
+  enter_ffn(pass, block);
+  Matrix<float>& read = pass.w.restart_input;
+  read.resize(0, pass.w.normed.cols);
+  const bool restarts = spec.routed && std::holds_alternative<Restart>(spec.moe.residual);
+  if (restarts) {
+    read.resize(pass.count(), pass.w.normed.cols);
+    std::copy_n(pass.w.normed.view().data, read.rows * read.cols, read.view().data);
+  }
+  run_ffn(pass, block);
+  observe(pass, Point::kFfnOutput, block, pass.w.result.view());
+  if (spec.routed && spec.moe.residual != ResidualRule(AddResidual())) {
+    leave_routed(pass, block, std::as_const(read).view());
+  } else {
+    leave_sublayer(pass, pass.model.blocks[block].ffn_post_norm, spec.ffn_norm.post);
+  }
+}
+
 void run_mixer(Pass& pass, std::size_t block) {
   const BlockSpec& spec = pass.model.config.blocks[block];
   const MixerWeights& weights = pass.model.blocks[block].mixer;
@@ -173,10 +244,7 @@ void run_block(Pass& pass, std::size_t block) {
   run_mixer(pass, block);
   observe(pass, Point::kMixerOutput, block, pass.w.result.view());
   leave_sublayer(pass, weights.mixer_post_norm, spec.mixer_norm.post);
-  enter_sublayer(pass, weights.ffn_norm, spec.ffn_norm.pre);
-  run_ffn(pass, block);
-  observe(pass, Point::kFfnOutput, block, pass.w.result.view());
-  leave_sublayer(pass, weights.ffn_post_norm, spec.ffn_norm.post);
+  run_ffn_sublayer(pass, block);
   join_shortcut(pass, block);
   edit_hidden(pass, Point::kBlockOutput, block);
 }
@@ -223,6 +291,7 @@ Outputs Decoder::forward(const Batch& batch) {
   prepare_angles(pass);
   s.w.normed.resize(rows, hidden);
   s.w.result.resize(rows, hidden);
+  clear_carries(pass);
   Outputs out;
   s.hidden.resize(batch.hidden_blocks.size());
   for (std::size_t block = 0; rows > 0 && block < model_->config.blocks.size(); ++block) {

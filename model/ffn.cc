@@ -52,6 +52,7 @@ void observe_gated_hidden(const Pass& pass, std::size_t block) {
     seen.plan = &pass.w.plan;
     seen.groups = &pass.w.groups;
     seen.expert = job.id;
+    seen.round = pass.w.round;
     pass.hooks->observe(seen);
   }
 }
@@ -81,12 +82,17 @@ void add_shared(Pass& pass, std::size_t block, MatrixView<float> out) {
   });
 }
 
+// Whether the shared expert computes in this round.
+bool has_shared(const Pass& pass, const MoeSpec& moe) {
+  return moe.shared_expert && (!moe.rounds.shared_last || pass.w.round + 1 == moe.rounds.count);
+}
+
 // The shared expert as one more slot of every row, the last one with weight 1: its tasks join those of the routed
 // experts instead of waiting for them in parallel regions of its own. The sum has the same order and so the same bits.
 bool joins_routed(const Pass& pass, const MoeSpec& moe) {
   const bool watched =
       pass.hooks && (pass.hooks->observes(Point::kGatedHidden) || pass.hooks->observes(Point::kExpertOutput));
-  return moe.shared_expert && !moe.shared_gate && !watched;
+  return has_shared(pass, moe) && !moe.shared_gate && !watched;
 }
 
 void plan_with_shared(int experts, Workspace& w) {
@@ -155,11 +161,12 @@ ExpertUse run_streamed(Pass& pass, std::size_t block, const RoutePlan& plan, Exp
   return use;
 }
 
-void run_routed(Pass& pass, std::size_t block, MatrixView<float> out) {
+// One round: routes what w.normed_rows shows, and what it gives becomes `out`.
+void run_round(Pass& pass, std::size_t block, MatrixView<float> out) {
   Workspace& w = pass.w;
   const MoeSpec& moe = pass.model.config.blocks[block].moe;
   const BlockWeights& weights = pass.model.blocks[block];
-  route_rows(pass, block, weights.router, moe.router, weights.selection_bias, false);
+  route_rows(pass, block, weights.routers[static_cast<std::size_t>(moe.rounds.router_of(w.round))], moe.router, false);
   observe(pass, Point::kExpertInput, block, w.normed.view());
   const bool joint = joins_routed(pass, moe);
   if (joint) {
@@ -187,7 +194,7 @@ void run_routed(Pass& pass, std::size_t block, MatrixView<float> out) {
   pass.model.experts->count(static_cast<int>(block), use);
   observe(pass, Point::kExpertOutput, block, w.slot_output.view());
   for_each_row(pass, [&](std::int64_t r) { combine(plan, w.slot_output.view(), r, r + 1, out, moe.router.weight_on); });
-  if (moe.shared_expert && !joint) add_shared(pass, block, out);
+  if (has_shared(pass, moe) && !joint) add_shared(pass, block, out);
   if (!weights.moe_bias.empty()) {
     for_each_row(pass, [&](std::int64_t r) {
       for (std::int64_t d = 0; d < out.cols; ++d) out.at(r, d) += weights.moe_bias[d];
@@ -195,20 +202,58 @@ void run_routed(Pass& pass, std::size_t block, MatrixView<float> out) {
   }
 }
 
+// All rounds of the layer; between them w.normed is their state.
+void run_routed(Pass& pass, std::size_t block, MatrixView<float> out) {
+  Workspace& w = pass.w;
+  const Rounds& rounds = pass.model.config.blocks[block].moe.rounds;
+  if (pass.model.keeps_input[block]) {
+    w.expert_inputs.resize(pass.model.config.blocks.size());
+    Matrix<float>& kept = w.expert_inputs[block];
+    kept.resize(pass.count(), out.cols);
+    std::copy_n(w.normed.view().data, pass.count() * out.cols, kept.view().data);
+  }
+  w.round = 0;
+  if (rounds.count == 1) return run_round(pass, block, out);
+  w.round_output.resize(pass.count(), out.cols);
+  const MatrixView<float> given = w.round_output.view(), state = w.normed.view();
+  for (; w.round < rounds.count; ++w.round) {
+    run_round(pass, block, given);
+    for_each_row(pass, [&](std::int64_t r) {
+      for (std::int64_t d = 0; d < out.cols; ++d) {
+        out.at(r, d) = given.at(r, d) + (rounds.inner_residual && w.round > 0 ? out.at(r, d) : 0.0f);
+        state.at(r, d) = given.at(r, d) + (rounds.inner_residual ? state.at(r, d) : 0.0f);
+      }
+    });
+    if (w.round + 1 < rounds.count) take_rows(pass, state, w.normed_rows);
+  }
+  w.round = 0;
+}
+
+// What the router of the block reads: the experts' input, or that of a block below.
+const ActivationRows& router_input(Pass& pass, std::size_t block) {
+  const std::size_t source = router_source(pass.model.config, block);
+  if (source == block) return pass.w.normed_rows;
+  take_rows(pass, pass.w.expert_inputs[source].view(), pass.w.router_rows);
+  return pass.w.router_rows;
+}
+
 }  // namespace
 
-void route_rows(Pass& pass, std::size_t block, const Linear& router, const RouterSpec& spec,
-                std::span<const float> selection_bias, bool mixer) {
+void route_rows(Pass& pass, std::size_t block, const RouterWeights& router, const RouterSpec& spec, bool mixer) {
   Workspace& w = pass.w;
   const std::int64_t rows = pass.count();
   w.router_logits.resize(rows, spec.experts);
-  const Projection logits[] = {{&router, w.router_logits.view()}};
-  project(pass, w.normed_rows, logits);
   const MatrixView<float> view = w.router_logits.view();
+  compute_router_logits(pass, router, spec, mixer ? w.normed_rows : router_input(pass, block), view);
   if (!mixer && pass.hooks && pass.hooks->edits(Point::kRouterLogits)) {
     pass.hooks->edit(Point::kRouterLogits, static_cast<int>(block), view);
   }
   observe(pass, Point::kRouterLogits, block, view, mixer);
+  if (!mixer && pass.model.carries_logits) {
+    w.carried_logits.resize(rows, spec.experts);
+    std::copy_n(view.data, rows * spec.experts, w.carried_logits.view().data);
+    w.logits_are_carried = true;
+  }
   const bool wants_scores = pass.hooks && pass.hooks->observes(Point::kRouterScores);
   if (wants_scores) w.scores.resize(rows, spec.experts);
   w.plan.clear();
@@ -216,8 +261,8 @@ void route_rows(Pass& pass, std::size_t block, const Linear& router, const Route
   for (std::int64_t r = 0; r < rows; ++r) {
     const auto* policies = pass.rows[r].policies;
     const LayerPolicy& policy = policies && !mixer ? (*policies)[layer] : kModelsOwn;
-    route_unit(spec, policy, view.row(r), selection_bias, w.route, w.plan,
-               wants_scores ? w.scores.view().row(r) : std::span<float>());
+    route_unit(spec, policy, view.row(r), router.selection_bias, w.route, w.plan,
+               wants_scores ? w.scores.view().row(r) : std::span<float>(), pass.rows[r].token);
   }
   if (pass.hooks && pass.hooks->edits(Point::kPlan)) {
     pass.hooks->edit_plan(static_cast<int>(block), mixer, w.plan);

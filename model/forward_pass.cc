@@ -65,6 +65,7 @@ void observe(const Pass& pass, Point point, std::size_t block, MatrixView<const 
   seen.block = static_cast<int>(block);
   seen.values = values;
   seen.mixer = mixer;
+  seen.round = mixer ? 0 : pass.w.round;
   if (point == Point::kPlan || point == Point::kExpertOutput) seen.plan = &pass.w.plan, seen.groups = &pass.w.groups;
   pass.hooks->observe(seen);
 }

@@ -16,6 +16,7 @@ namespace junto {
 struct PlacedRow {
   Sequence* sequence = nullptr;
   std::int64_t position = 0;
+  std::int32_t token = 0;                              // kNoToken of rows given as embeddings
   std::int64_t visible_end = 0;                        // keys [.., visible_end) are visible
   const std::vector<LayerPolicy>* policies = nullptr;  // by published layer; null: the model's own routing
 };
@@ -63,6 +64,17 @@ struct Workspace {
   std::vector<const ExpertWeights*> joint_experts;  // [E + 1]
   std::vector<std::int32_t> streamed, in_memory;    // active experts by where they are
   RouteScratch route;
+  Matrix<float> next_logits;                 // [rows, E], what carried logits add
+  Matrix<float> carried_logits;              // [rows, E of the last routing of this pass], where routers read them
+  bool logits_are_carried = false;           // false before the first routing of a pass
+  std::vector<Matrix<float>> expert_inputs;  // [blocks]: what their experts read, where a router above reads it
+  Matrix<float> router_hidden;               // [rows, logits_hidden]
+  ActivationRows router_rows, router_hidden_rows, carried_rows;
+  Matrix<float> momentum, first_moment, second_moment;  // [rows, D], of residual rules
+  std::vector<float> look_back;                         // x, while the layer reads ahead of it
+  Matrix<float> restart_input;  // [rows, D], what a layer read after which the stream begins anew
+  Matrix<float> round_output;   // [rows, D], of one round of several
+  int round = 0;                // of the layer that computes
   struct {
     Matrix<float> normed, logits;
     ActivationRows rows;
@@ -139,9 +151,13 @@ void run_expert_attention(Pass& pass, std::size_t block, const ExpertAttentionSp
 /// Dense and routed parts of a block's feed-forward. What joins later goes to pass.w.shortcut.
 void run_ffn(Pass& pass, std::size_t block);
 
-/// Router logits [rows, E] of pass.w.normed, then the plan of all rows in pass.w.plan and its groups in pass.w.groups.
-void route_rows(Pass& pass, std::size_t block, const Linear& router, const RouterSpec& spec,
-                std::span<const float> selection_bias, bool mixer);
+/// out [rows, E] = the logits of `router` on x, with what the carried logits add.
+void compute_router_logits(Pass& pass, const RouterWeights& router, const RouterSpec& spec, const ActivationRows& x,
+                           MatrixView<float> out);
+
+/// Router logits [rows, E] of what the router reads, then the plan of all rows in pass.w.plan and its groups in
+/// pass.w.groups.
+void route_rows(Pass& pass, std::size_t block, const RouterWeights& router, const RouterSpec& spec, bool mixer);
 
 /// What the router of a later block says of the hidden state that this block's experts read: for each expert the
 /// weights that it would give to the rows, summed [E]. All alike where there are too many rows for the router to be

@@ -21,21 +21,25 @@ std::span<const float> guess_scores(Pass& pass, std::size_t block) {
   next.scores.assign(static_cast<std::size_t>(router.experts), rows > kMostRows ? 1.0f : 0.0f);
   if (rows > kMostRows) return next.scores;
   next.normed.resize(rows, pass.w.x.cols);
+  // A router that reads a block below is no guess: its input is there already.
+  const std::size_t source = router_source(pass.model.config, block);
+  const bool known =
+      source != block && source < pass.w.expert_inputs.size() && pass.w.expert_inputs[source].rows == rows;
   for (std::int64_t r = 0; r < rows; ++r) {
-    const std::span<const float> from = pass.w.x.view().row(r);
+    const std::span<const float> from = known ? pass.w.expert_inputs[source].view().row(r) : pass.w.x.view().row(r);
     const std::span<float> to = next.normed.view().row(r);
-    spec.ffn_norm.pre ? apply_norm(pass.model.config, weights.ffn_norm, from, to)
-                      : static_cast<void>(std::copy(from.begin(), from.end(), to.begin()));
+    spec.ffn_norm.pre && !known ? apply_norm(pass.model.config, weights.ffn_norm, from, to)
+                                : static_cast<void>(std::copy(from.begin(), from.end(), to.begin()));
   }
   take_rows(pass, next.normed.view(), next.rows);
   next.logits.resize(rows, router.experts);
-  const Projection logits[] = {{&weights.router, next.logits.view()}};
-  project(pass, next.rows, logits);
+  compute_router_logits(pass, weights.routers[0], router, next.rows, next.logits.view());
   next.plan.clear();
   for (std::int64_t r = 0; r < rows; ++r) {
     const auto* policies = pass.rows[r].policies;
     const LayerPolicy& policy = policies ? (*policies)[spec.layer] : kModelsOwn;
-    route_unit(router, policy, next.logits.view().row(r), weights.selection_bias, pass.w.route, next.plan);
+    route_unit(router, policy, next.logits.view().row(r), weights.routers[0].selection_bias, pass.w.route, next.plan,
+               {}, pass.rows[r].token);
   }
   for (std::size_t slot = 0; slot < next.plan.expert.size(); ++slot) {
     next.scores[static_cast<std::size_t>(next.plan.expert[slot])] += next.plan.weight[slot];

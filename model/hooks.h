@@ -38,6 +38,7 @@ struct Observation {
   const ExpertGroups* groups = nullptr;  // kGatedHidden, kExpertOutput
   int expert = -1;                       // kGatedHidden of an expert; -1: of the dense feed-forward
   bool mixer = false;                    // routing of attention experts (JetMoE), not of the feed-forward
+  int round = 0;                         // of a layer that has several, from kRouterLogits to kExpertOutput
 };
 
 struct Hooks {

@@ -13,6 +13,12 @@ namespace {
 constexpr const char* kKey = "junto.router";
 constexpr const char* kSharedExpert = "shared_expert";
 constexpr const char* kOutputBias = "output_bias";
+constexpr const char* kActivation = "activation";
+constexpr const char* kSharedActivation = "shared_activation";
+constexpr const char* kRounds = "rounds";
+constexpr const char* kResidual = "residual";
+constexpr const char* kRouterBack = "router_back";
+constexpr int kMostRoutersBack = 64;
 constexpr std::string_view kKindNames[] = {"ffn", "zero", "copy", "constant"};
 
 std::int64_t number_in(std::string_view text, std::int64_t below, const std::string& where, const char* what) {
@@ -38,15 +44,49 @@ void apply_flag(const Json& layer, const char* key, const std::string& where, co
   flag = value->get<bool>();
 }
 
+/// The value of a key that only routed layers have; null where it is absent.
+const Json* rule_of(const Json& layer, const char* key, const std::string& where, const BlockSpec& block) {
+  const auto value = layer.find(key);
+  if (value == layer.end()) return nullptr;
+  if (!block.routed) fail(where, std::string(key) + " needs a routed layer");
+  return &*value;
+}
+
 void apply_layer(const Json& layer, const std::string& where, BlockSpec& block) {
   if (!layer.is_object()) fail(where, "expected an object");
   for (const auto& [key, value] : layer.items()) {
     if (key == "router") {
       const RouterSpec router = parse_router_spec(value, where);
       make_routed(block, router);
-    } else if (key != "kinds" && key != kSharedExpert && key != kOutputBias) {
-      fail(where, "unknown key " + printable(key) + ", expected router, kinds, shared_expert or output_bias");
+    } else if (key != "kinds" && key != kSharedExpert && key != kOutputBias && key != kActivation &&
+               key != kSharedActivation && key != kRounds && key != kResidual && key != kRouterBack) {
+      fail(where, "unknown key " + printable(key) +
+                      ", expected router, kinds, shared_expert, output_bias, activation, shared_activation, rounds, "
+                      "residual or "
+                      "router_back");
     }
+  }
+  if (const auto activation = layer.find(kActivation); activation != layer.end()) {
+    (block.routed ? block.moe.activation : block.ffn.activation) = parse_activation(*activation, where);
+  }
+  if (const Json* activation = rule_of(layer, kSharedActivation, where, block)) {
+    block.moe.shared_activation = parse_activation(*activation, where);
+  }
+  if (const Json* rounds = rule_of(layer, kRounds, where, block)) block.moe.rounds = parse_rounds(*rounds, where);
+  if (const Json* rule = rule_of(layer, kResidual, where, block))
+    block.moe.residual = parse_residual_rule(*rule, where);
+  if (const Json* back = rule_of(layer, kRouterBack, where, block)) {
+    if (!back->is_number_integer() || *back < 0 || *back > kMostRoutersBack) {
+      fail(where, std::string(kRouterBack) + " is " + printable(back->dump()) + ", expected 0.." +
+                      std::to_string(kMostRoutersBack));
+    }
+    block.moe.router_back = back->get<int>();
+  }
+  if (block.moe.join_after > 0 && (block.moe.residual != ResidualRule(AddResidual()) || block.moe.rounds.count > 1)) {
+    fail(where, "has rounds or a residual rule, expected none where experts join a block later");
+  }
+  if (block.moe.router_back > 0 && block.moe.rounds.count > 1) {
+    fail(where, "router_back is set, expected 0 with several rounds");
   }
   apply_flag(layer, kSharedExpert, where, block, block.moe.shared_expert);
   apply_flag(layer, kOutputBias, where, block, block.moe.output_bias);
@@ -84,7 +124,12 @@ std::optional<Json> stored_routing(const ModelConfig& config, const ModelConfig&
   Json layers = Json::object();
   for (std::size_t b = 0; b < config.blocks.size(); ++b) {
     const BlockSpec& block = config.blocks[b];
-    if (!block.routed) continue;
+    if (!block.routed) {
+      if (b < plain.blocks.size() && block.ffn.activation != plain.blocks[b].ffn.activation) {
+        layers[std::to_string(b)] = {{kActivation, to_json(block.ffn.activation)}};
+      }
+      continue;
+    }
     const bool known = b < plain.blocks.size() && plain.blocks[b].routed;
     Json entry = Json::object();
     if (!known || !(plain.blocks[b].moe.router == block.moe.router)) entry["router"] = to_json(block.moe.router);
@@ -94,6 +139,16 @@ std::optional<Json> stored_routing(const ModelConfig& config, const ModelConfig&
     if (block.moe.output_bias != (known && plain.blocks[b].moe.output_bias)) {
       entry[kOutputBias] = block.moe.output_bias;
     }
+    MoeSpec known_moe;
+    known_moe.activation = block.ffn.activation;
+    if (known) known_moe = plain.blocks[b].moe;
+    if (block.moe.activation != known_moe.activation) entry[kActivation] = to_json(block.moe.activation);
+    if (block.moe.shared_activation && block.moe.shared_activation != known_moe.shared_activation) {
+      entry[kSharedActivation] = to_json(*block.moe.shared_activation);
+    }
+    if (block.moe.rounds != known_moe.rounds) entry[kRounds] = to_json(block.moe.rounds);
+    if (block.moe.residual != known_moe.residual) entry[kResidual] = to_json(block.moe.residual);
+    if (block.moe.router_back != known_moe.router_back) entry[kRouterBack] = block.moe.router_back;
     for (std::size_t e = 0; e < block.moe.kinds.size(); ++e) {
       const bool same =
           known && e < plain.blocks[b].moe.kinds.size() && plain.blocks[b].moe.kinds[e] == block.moe.kinds[e];

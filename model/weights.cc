@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <optional>
-#include <set>
 #include <string_view>
 #include <utility>
 
 #include "base/error.h"
 #include "format/packed_experts.h"
-#include "kernels/interleave.h"
+#include "model/stored_tensors.h"
 #include "model/stream_experts.h"
 
 namespace junto {
@@ -17,110 +16,6 @@ namespace {
 std::string in_block(std::size_t block, std::string_view role) {
   return "blk." + std::to_string(block) + "." + std::string(role);
 }
-
-// Hands out tensors by canonical name and remembers which were taken.
-class Tensors {
- public:
-  Tensors(const std::string& path, const TensorTable& table, const LoadOptions& options)
-      : path_(path), table_(table), options_(options) {}
-
-  const Tensor* find(const std::string& name) {
-    const auto found = table_.find(name);
-    if (found == table_.end()) return nullptr;
-    if (used_.insert(found->first).second && options_.progress) options_.progress(used_.size(), table_.size());
-    return &found->second;
-  }
-
-  const Tensor& require(const std::string& name) {
-    const Tensor* tensor = find(name);
-    if (!tensor) fail(path_, "tensor " + name + " is missing");
-    return *tensor;
-  }
-
-  void expect_shape(const std::string& name, const Tensor& tensor, const Shape& shape) const {
-    if (tensor.shape != shape) {
-      fail(path_, "tensor " + name + " has shape " + to_string(tensor.shape) + ", expected " + to_string(shape));
-    }
-  }
-
-  std::vector<float> vector(const std::string& name, std::int64_t size) {
-    const Tensor& tensor = require(name);
-    if (tensor.values() != size) expect_shape(name, tensor, {size});
-    return checked_floats(name, tensor);
-  }
-
-  std::vector<float> vector_or_empty(const std::string& name, std::int64_t size) {
-    return table_.contains(name) ? vector(name, size) : std::vector<float>();
-  }
-
-  bool contains(const std::string& name) const { return table_.contains(name); }
-
-  /// `tensor` is [cols, rows].
-  Linear columns_from(const std::string& name, const Tensor& tensor, std::int64_t rows, std::int64_t cols,
-                      bool expert = false) const {
-    check_shape(name, tensor, cols, rows);
-    return prepared(name, tensor, make_column_weights, expert);
-  }
-
-  /// rows or cols -1: as stored. `expert`: of a routed expert, which may be streamed.
-  Linear linear_from(const std::string& name, const Tensor& tensor, std::int64_t rows, std::int64_t cols,
-                     bool expert = false) const {
-    check_shape(name, tensor, rows, cols);
-    return prepared(name, tensor, make_weights, expert);
-  }
-
-  /// `role`.weight with `role`.bias where there is one.
-  Linear linear(const std::string& role, std::int64_t rows, std::int64_t cols) {
-    Linear linear = linear_from(role + ".weight", require(role + ".weight"), rows, cols);
-    linear.bias = vector_or_empty(role + ".bias", linear.weights.rows);
-    return linear;
-  }
-
-  /// Names that nobody asked for, but for those that are known to carry no part of the function.
-  void refuse_unused(std::size_t blocks) const {
-    for (const auto& [name, tensor] : table_) {
-      if (used_.contains(name) || name == "rope_freqs.weight" || name.ends_with(".attn_rot_embd.weight")) continue;
-      if (name.starts_with("blk.") && std::strtoull(name.c_str() + 4, nullptr, 10) >= blocks) continue;  // draft layers
-      fail(path_, "tensor " + printable(name) + " is not part of this architecture");
-    }
-  }
-
-  const std::string& path() const { return path_; }
-
- private:
-  void check_shape(const std::string& name, const Tensor& tensor, std::int64_t rows, std::int64_t cols) const {
-    if (tensor.shape.size() != 2 || (rows >= 0 && tensor.shape[0] != rows) || (cols >= 0 && tensor.shape[1] != cols)) {
-      const Shape wanted = {rows >= 0 ? rows : tensor.rows(), cols >= 0 ? cols : tensor.cols()};
-      fail(path_, "tensor " + name + " has shape " + to_string(tensor.shape) + ", expected " + to_string(wanted));
-    }
-  }
-
-  Linear prepared(const std::string& name, const Tensor& tensor, WeightMatrix (*make)(const Tensor&),
-                  bool expert) const {
-    Linear linear;
-    try {
-      linear.weights = make(tensor);
-      const bool streamed = expert && (options_.expert_memory > 0 || options_.lazy_experts);
-      if (options_.pool && !streamed && gains_from_interleaving(linear.weights)) {
-        linear.weights = interleave(linear.weights, *options_.pool);
-      }
-    } catch (const Error& error) {
-      fail(path_, "tensor " + name + ": " + error.what());
-    }
-    return linear;
-  }
-
-  std::vector<float> checked_floats(const std::string& name, const Tensor& tensor) const {
-    std::vector<float> values = decode(tensor);
-    if (values.size() > (std::size_t{1} << 28)) fail(path_, "tensor " + name + " is larger than a vector may be");
-    return values;
-  }
-
-  const std::string& path_;
-  const TensorTable& table_;
-  const LoadOptions& options_;
-  std::set<std::string, std::less<>> used_;
-};
 
 class Loader {
  public:
@@ -133,6 +28,7 @@ class Loader {
  private:
   NormWeights norm(const std::string& role, std::int64_t size, bool present = true);
   BlockWeights block(std::size_t index);
+  RouterWeights router(std::size_t index, int number);
   AttentionWeights attention(std::size_t index, const AttentionSpec& spec);
   MlaWeights mla(std::size_t index, const MlaSpec& spec);
   ShortConvWeights short_conv(std::size_t index, const ShortConvSpec& spec);
@@ -151,7 +47,7 @@ class Loader {
   const ModelConfig& config_;
   const std::int64_t hidden_;
   const std::optional<PackedExperts>& packed_;
-  Tensors tensors_;
+  StoredTensors tensors_;
 };
 
 NormWeights Loader::norm(const std::string& role, std::int64_t size, bool present) {
@@ -250,7 +146,7 @@ ExpertAttentionWeights Loader::expert_attention(std::size_t index, const ExpertA
   ExpertAttentionWeights w;
   w.k = tensors_.linear(in_block(index, "attn_k"), kv, hidden_);
   w.v = tensors_.linear(in_block(index, "attn_v"), kv, hidden_);
-  w.router = tensors_.linear(in_block(index, "attn_gate_inp"), spec.router.experts, hidden_);
+  w.router.logits = tensors_.linear(in_block(index, "attn_gate_inp"), spec.router.experts, hidden_);
   for (int e = 0; e < spec.router.experts; ++e) {
     w.q.push_back(expert_matrix(index, "attn_q", e, kv, hidden_));
     w.output.push_back(expert_matrix(index, "attn_output", e, hidden_, kv));
@@ -352,7 +248,9 @@ std::vector<ExpertWeights> Loader::routed_experts(std::size_t index) {
     w.kind = moe.kinds[e];
     w.activation = moe.activation;
     if (w.kind == ExpertKind::kConstant) {
-      w.constant = tensors_.vector(in_block(index, "ffn_constant." + std::to_string(e) + ".weight"), hidden_);
+      const std::string suffix = std::to_string(e) + ".weight";
+      w.constant = tensors_.vector(in_block(index, "ffn_constant." + suffix), hidden_);
+      w.constant_mix = tensors_.vector_or_empty(in_block(index, "ffn_constant_mix." + suffix), 2 * hidden_);
     }
     if (!has_weights(w.kind)) {  // published all the same for some identities (LongCat)
       for (const char* part : {"ffn_gate.", "ffn_up.", "ffn_down."}) {
@@ -365,6 +263,23 @@ std::vector<ExpertWeights> Loader::routed_experts(std::size_t index) {
     w.down = expert_columns(index, "ffn_down", e, hidden_, w.width());
   }
   return experts;
+}
+
+// Router `number` of a block; the first has no number in its names.
+RouterWeights Loader::router(std::size_t index, int number) {
+  const RouterSpec& spec = config_.blocks[index].moe.router;
+  const auto name = [&](std::string_view role) {
+    return in_block(index, role) + (number > 0 ? "." + std::to_string(number) : "");
+  };
+  RouterWeights w;
+  const bool two_layer = spec.logits == LogitsKind::kTwoLayer;
+  if (two_layer) w.hidden = tensors_.linear(name("ffn_gate_inp_hidden"), spec.logits_hidden, hidden_);
+  w.logits = tensors_.linear(name("ffn_gate_inp"), spec.experts, two_layer ? spec.logits_hidden : hidden_);
+  if (spec.logits == LogitsKind::kCosine) w.inverse_norms = inverse_row_norms(w.logits.weights);
+  if (spec.selection_bias) w.selection_bias = tensors_.vector(name("exp_probs_b") + ".bias", spec.experts);
+  const int carried = spec.logit_residual ? carried_experts(config_, index, number) : 0;
+  if (carried > 0) w.residual = tensors_.linear(name("ffn_gate_res"), spec.experts, carried);
+  return w;
 }
 
 BlockWeights Loader::block(std::size_t index) {
@@ -383,13 +298,11 @@ BlockWeights Loader::block(std::size_t index) {
         ffn(in_block(index, "ffn_gate"), in_block(index, "ffn_up"), in_block(index, "ffn_down"), spec.ffn.activation);
   }
   if (!spec.routed) return w;
-  w.router = tensors_.linear(in_block(index, "ffn_gate_inp"), spec.moe.router.experts, hidden_);
-  if (spec.moe.router.selection_bias) {
-    w.selection_bias = tensors_.vector(in_block(index, "exp_probs_b.bias"), spec.moe.router.experts);
-  }
+  for (int r = 0; r < spec.moe.rounds.routers(); ++r) w.routers.push_back(router(index, r));
   if (spec.moe.shared_expert) {
-    w.shared = ffn(in_block(index, "ffn_gate_shexp"), in_block(index, "ffn_up_shexp"),
-                   in_block(index, "ffn_down_shexp"), spec.moe.activation, in_block(index, "ffn_down_t_shexp"));
+    w.shared =
+        ffn(in_block(index, "ffn_gate_shexp"), in_block(index, "ffn_up_shexp"), in_block(index, "ffn_down_shexp"),
+            spec.moe.shared_activation.value_or(spec.moe.activation), in_block(index, "ffn_down_t_shexp"));
   }
   if (spec.moe.shared_gate) {
     const std::string name = in_block(index, "ffn_gate_inp_shexp.weight");
@@ -402,6 +315,7 @@ BlockWeights Loader::block(std::size_t index) {
 }
 
 void Loader::load(Model& model) {
+  check_decodable(config_, tensors_.path());
   model.token_embedding = tensors_.require("token_embd.weight");
   tensors_.expect_shape("token_embd.weight", model.token_embedding, {config_.vocab_size, hidden_});
   model.output_norm = norm("output_norm", hidden_);
@@ -428,6 +342,8 @@ void Loader::load(Model& model) {
       }
     }
   }
+  model.carries_logits = carries_logits(config_);
+  model.keeps_input = kept_inputs(config_);
   model.experts = std::make_unique<ExpertStore>(std::move(experts), hidden_, model.path);
   tensors_.refuse_unused(config_.blocks.size());
 }

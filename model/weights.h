@@ -11,6 +11,7 @@
 #include "format/checkpoint.h"
 #include "model/architectures.h"
 #include "model/config.h"
+#include "model/router_weights.h"
 #include "moe/expert_cache.h"
 #include "moe/expert_store.h"
 #include "moe/linear.h"
@@ -51,7 +52,7 @@ struct ShortConvWeights {
 
 struct ExpertAttentionWeights {
   Linear k, v;
-  Linear router;
+  RouterWeights router;
   std::vector<Linear> q;       // [E], each [heads per expert * head_dim, D]
   std::vector<Linear> output;  // [E], each [D, heads per expert * head_dim]
   std::vector<float> bias;     // [D] or empty
@@ -63,8 +64,7 @@ struct BlockWeights {
   NormWeights mixer_norm, mixer_post_norm, ffn_norm, ffn_post_norm;
   MixerWeights mixer;
   ExpertWeights dense;
-  Linear router;                      // [E, D]
-  std::vector<float> selection_bias;  // [E]
+  std::vector<RouterWeights> routers;  // one for each round that has its own; none in dense blocks
   ExpertWeights shared;
   Linear shared_gate;           // [1, D]
   std::vector<float> moe_bias;  // [D] or empty
@@ -80,6 +80,8 @@ struct Model {
   std::vector<BlockWeights> blocks;
   std::unique_ptr<ExpertStore> experts;  // by block
   std::unique_ptr<ExpertCache> cache;    // where experts are streamed: those of `experts` then lie in the file
+  bool carries_logits = false;           // some router reads the logits of the routed layer below
+  std::vector<bool> keeps_input;         // [blocks]: a router above reads what this block's experts read
   bool quantised = false;                // any weights in a block format
   std::uint64_t fingerprint = 0;         // of the configuration, names, types and shapes: what a saved sequence fits
 

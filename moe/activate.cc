@@ -18,6 +18,8 @@ ActivationFunction function_of(ActivationKind kind) {
       return ActivationFunction::kRelu;
     case ActivationKind::kReluSquared:
       return ActivationFunction::kReluSquared;
+    case ActivationKind::kIdentity:  // is done without
+      return ActivationFunction::kRelu;
   }
   return ActivationFunction::kSilu;
 }
@@ -27,6 +29,8 @@ ActivationFunction function_of(ActivationKind kind) {
 void activate(const Activation& activation, std::span<const float> gate, std::span<float> up) {
   if (activation.kind == ActivationKind::kSwigluOai) {
     apply_swiglu_clamped(gate, up, activation.limit, activation.alpha, up);
+  } else if (activation.kind == ActivationKind::kIdentity) {
+    for (std::size_t i = 0; i < gate.size(); ++i) up[i] *= gate[i];
   } else if (gate.empty()) {
     apply_activation(function_of(activation.kind), up, up);
   } else {

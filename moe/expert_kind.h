@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
+
+#include "base/json.h"
 
 namespace junto {
 
@@ -11,7 +14,7 @@ enum class ExpertKind : std::uint8_t {
   kFfn,       // gated or plain feed-forward network
   kZero,      // 0
   kCopy,      // its input
-  kConstant,  // a stored vector [D]
+  kConstant,  // a stored vector [D], or a mixture of it and the input
 };
 
 /// True where the expert has weights to be read and multiplied.
@@ -19,7 +22,8 @@ constexpr bool has_weights(ExpertKind kind) {
   return kind == ExpertKind::kFfn;
 }
 
-enum class ActivationKind : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kReluSquared, kSwigluOai };
+/// kIdentity: with it a plain network is a product of two matrices, a LoRA expert.
+enum class ActivationKind : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kReluSquared, kSwigluOai, kIdentity };
 
 /// hidden = act(gate) * up where gated, act(up) where not.
 /// kSwigluOai (gpt-oss), always gated: g = min(gate, limit), u = clamp(up, -limit, limit), hidden = (u + 1) * g *
@@ -32,5 +36,10 @@ struct Activation {
 
   bool operator==(const Activation&) const = default;
 };
+
+/// {"kind": "relu", "gated": false}; limit and alpha of swiglu_oai.
+Json to_json(const Activation& activation);
+/// Throws Error naming `where` and the field.
+Activation parse_activation(const Json& json, std::string_view where);
 
 }  // namespace junto

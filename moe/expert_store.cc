@@ -57,6 +57,10 @@ void check_expert(const ExpertWeights& expert, std::int64_t hidden_size, std::st
     fail(where,
          "constant has " + std::to_string(expert.constant.size()) + " values, expected " + std::to_string(values));
   }
+  if (!expert.constant_mix.empty() && expert.constant_mix.size() != 2 * values) {
+    fail(where, "constant_mix has " + std::to_string(expert.constant_mix.size()) + " values, expected " +
+                    std::to_string(2 * values));
+  }
 }
 
 ExpertUse& ExpertUse::operator+=(const ExpertUse& other) {

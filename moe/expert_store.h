@@ -22,12 +22,17 @@ struct ExpertWeights {
   Linear up;                    // [width, D]
   Linear down;                  // [D, width]
   std::vector<float> constant;  // [D], of kConstant
-  std::uint64_t version = 0;    // set by the store: 0 as loaded, then the version of the table that brought it
+  // [2, D] or empty, of kConstant: with (a, b) = softmax of its product with x the output is a * x + b * constant
+  // (MoE++, arXiv 2410.07348, eq. 5); without it the constant alone.
+  std::vector<float> constant_mix;
+  std::uint64_t version = 0;  // set by the store: 0 as loaded, then the version of the table that brought it
 
   std::int64_t width() const { return up.weights.rows; }
   /// Bytes that computing this expert reads, however many rows it has.
-  std::size_t bytes() const { return gate.bytes() + up.bytes() + down.bytes() + constant.size() * sizeof(float); }
-  /// Multiplications and additions for one row, overlays left out.
+  std::size_t bytes() const {
+    return gate.bytes() + up.bytes() + down.bytes() + (constant.size() + constant_mix.size()) * sizeof(float);
+  }
+  /// Multiplications and additions of matrices for one row, overlays left out; 0 of free experts.
   std::int64_t flops_per_row() const;
 };
 

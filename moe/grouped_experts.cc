@@ -1,6 +1,7 @@
 #include "moe/grouped_experts.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "moe/activate.h"
@@ -221,13 +222,25 @@ void prepare_all_overlays(const Call& call, Side side) {
   });
 }
 
-/// Zero, copy and constant experts: rows are written, nothing is multiplied.
+/// a * x + b * constant, (a, b) = softmax of the two rows of constant_mix times x.
+void mix_constant(const ExpertWeights& expert, std::span<const float> x, std::span<float> out) {
+  const std::size_t size = x.size();
+  float of_x = 0.0f, of_constant = 0.0f;
+  for (std::size_t d = 0; d < size; ++d) of_x += expert.constant_mix[d] * x[d];
+  for (std::size_t d = 0; d < size; ++d) of_constant += expert.constant_mix[size + d] * x[d];
+  const float b = 1.0f / (1.0f + std::exp(of_x - of_constant)), a = 1.0f - b;
+  for (std::size_t d = 0; d < size; ++d) out[d] = a * x[d] + b * expert.constant[d];
+}
+
+/// Zero, copy and constant experts: rows are written, no matrix is read.
 void fill_free_rows(const Call& call, const Job& job, const Task& task) {
   const std::span<const std::int32_t> inputs = call.input_rows(job);
   for (std::int64_t i = task.row_begin; i < task.row_end; ++i) {
     const std::span<float> to = call.out.row(job.slots[i]);
     if (job.expert->kind == ExpertKind::kZero) {
       std::fill(to.begin(), to.end(), 0.0f);
+    } else if (!job.expert->constant_mix.empty()) {
+      mix_constant(*job.expert, call.input().floats().row(inputs[i]), to);
     } else {
       const bool copies = job.expert->kind == ExpertKind::kCopy;
       const float* from = copies ? call.input().floats().row(inputs[i]).data() : job.expert->constant.data();

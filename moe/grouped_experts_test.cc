@@ -61,6 +61,9 @@ std::vector<ExpertWeights> zoo(std::mt19937& random) {
   experts.push_back(random_expert(DType::kF32, 32, {ActivationKind::kSwigluOai, true, 0.4f, 1.702f}, random, true));
   experts.push_back(free_expert(ExpertKind::kConstant, random));
   experts.push_back(random_expert(DType::kF32, 40, {.kind = ActivationKind::kGeluErf}, random));
+  experts.push_back(random_expert(DType::kF32, 8, {.kind = ActivationKind::kIdentity, .gated = false}, random));
+  experts.push_back(free_expert(ExpertKind::kConstant, random));
+  experts.back().constant_mix = random_values(2 * kHidden, random);
   experts.push_back(random_expert(DType::kQ8_0, 160, {.kind = ActivationKind::kRelu}, random, true));
   return experts;
 }
@@ -98,6 +101,8 @@ double activated(const Activation& activation, double gate, double up) {
       return std::max(x, 0.0) * factor;
     case ActivationKind::kReluSquared:
       return std::max(x, 0.0) * std::max(x, 0.0) * factor;
+    case ActivationKind::kIdentity:
+      return x * factor;
     case ActivationKind::kSwigluOai: {
       const double limit = activation.limit, g = std::min(gate, limit), u = std::max(-limit, std::min(up, limit));
       return (u + 1) * g / (1 + std::exp(-activation.alpha * g));
@@ -109,7 +114,17 @@ double activated(const Activation& activation, double gate, double up) {
 std::vector<double> reference(const ExpertWeights& expert, std::vector<double> x) {
   if (expert.kind == ExpertKind::kZero) return std::vector<double>(x.size(), 0.0);
   if (expert.kind == ExpertKind::kCopy) return x;
-  if (expert.kind == ExpertKind::kConstant) return {expert.constant.begin(), expert.constant.end()};
+  if (expert.kind == ExpertKind::kConstant) {
+    if (expert.constant_mix.empty()) return {expert.constant.begin(), expert.constant.end()};
+    double of_x = 0.0, of_constant = 0.0;
+    for (std::size_t d = 0; d < x.size(); ++d) {
+      of_x += expert.constant_mix[d] * x[d];
+      of_constant += expert.constant_mix[x.size() + d] * x[d];
+    }
+    const double a = std::exp(of_x) / (std::exp(of_x) + std::exp(of_constant));
+    for (std::size_t d = 0; d < x.size(); ++d) x[d] = a * x[d] + (1 - a) * expert.constant[d];
+    return x;
+  }
   std::vector<double> hidden = multiply(expert.up, x), gate(hidden.size());
   if (expert.activation.gated) gate = multiply(expert.gate, x);
   for (std::size_t i = 0; i < hidden.size(); ++i) hidden[i] = activated(expert.activation, gate[i], hidden[i]);

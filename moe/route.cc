@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
+#include "moe/prune.h"
 #include "moe/score.h"
 #include "moe/select.h"
 #include "moe/weigh.h"
@@ -92,21 +94,25 @@ void sort_slots(std::span<std::int32_t> experts, std::span<float> weights) {
   }
 }
 
-void route_edited(const RouterSpec& spec, std::span<const float> edits, std::span<float> logits,
-                  std::span<const float> selection_bias, RouteScratch& scratch, RoutePlan& plan,
-                  std::span<float> scores_out) {
-  const std::size_t experts = logits.size();
-  scratch.scores.resize(experts);
+/// Edits, scores and biases the logits of one unit in place and in the scratch.
+UnitScores score_unit(const RouterSpec& spec, std::span<const float> edits, std::span<float> logits,
+                      std::span<const float> selection_bias, std::int64_t key, RouteScratch& scratch) {
+  scratch.scores.resize(logits.size());
   edit_logits(spec, edits, logits);
   const float largest = clean_logits(logits);
   score(spec.score, logits, largest, scratch.scores);
-  if (!scores_out.empty()) std::copy(scratch.scores.begin(), scratch.scores.end(), scores_out.begin());
-  scratch.biased_scores.resize(experts);
+  scratch.biased_scores.resize(logits.size());
   bias_scores(logits, scratch.scores, spec.selection_bias ? selection_bias : std::span<const float>(),
               scratch.biased_scores);
-  const UnitScores unit{
-      .logits = logits, .scores = scratch.scores, .biased_scores = scratch.biased_scores, .score = spec.score};
-  select(spec.select, unit, scratch.select, scratch.chosen);
+  return {.logits = logits,
+          .scores = scratch.scores,
+          .biased_scores = scratch.biased_scores,
+          .score = spec.score,
+          .key = key};
+}
+
+/// Weighs what scratch.chosen holds and appends it.
+void append_slots(const RouterSpec& spec, const UnitScores& unit, RouteScratch& scratch, RoutePlan& plan) {
   scratch.weights.resize(scratch.chosen.size());
   weigh(spec, unit, scratch.chosen, scratch.weights);
   if (spec.scale != 1.0f) {
@@ -118,38 +124,88 @@ void route_edited(const RouterSpec& spec, std::span<const float> edits, std::spa
   plan.offset.push_back(static_cast<std::int32_t>(plan.expert.size()));
 }
 
+void route_edited(const RouterSpec& spec, std::span<const float> edits, std::span<float> logits,
+                  std::span<const float> selection_bias, std::int64_t key, RouteScratch& scratch, RoutePlan& plan,
+                  std::span<float> scores_out) {
+  const UnitScores unit = score_unit(spec, edits, logits, selection_bias, key, scratch);
+  if (!scores_out.empty()) std::copy(scratch.scores.begin(), scratch.scores.end(), scores_out.begin());
+  if (spec.entropy_override && is_unsure(*spec.entropy_override, unit, scratch.select)) {
+    select(TopK{static_cast<int>(logits.size())}, unit, scratch.select, scratch.chosen);
+  } else {
+    select(spec.select, unit, scratch.select, scratch.chosen);
+  }
+  append_slots(spec, unit, scratch, plan);
+}
+
+/// Units that compete: all are scored before one is chosen, and again to be weighed.
+void route_by_experts(const CompiledRouter& router, const ExpertChoice& rule, MatrixView<float> logits,
+                      std::span<const float> selection_bias, RouteScratch& scratch, RoutePlan& plan) {
+  const std::size_t experts = static_cast<std::size_t>(logits.cols);
+  scratch.logits.resize(static_cast<std::size_t>(logits.rows) * experts);
+  const MatrixView<float> biased(scratch.logits.data(), logits.rows, logits.cols);
+  for (std::int64_t u = 0; u < logits.rows; ++u) {
+    const std::span<float> row = logits.row(u), to = biased.row(u);
+    std::copy(row.begin(), row.end(), to.begin());
+    const UnitScores unit = score_unit(router.spec, router.edits, to, selection_bias, 0, scratch);
+    std::copy(unit.biased_scores.begin(), unit.biased_scores.end(), to.begin());
+  }
+  select_units(rule, biased, scratch.of_units);
+  for (std::int64_t u = 0; u < logits.rows; ++u) {
+    const UnitScores unit = score_unit(router.spec, router.edits, logits.row(u), selection_bias, 0, scratch);
+    scratch.chosen = scratch.of_units[static_cast<std::size_t>(u)];
+    append_slots(router.spec, unit, scratch, plan);
+  }
+}
+
 }  // namespace
 
 CompiledRouter compile_router(const RouterSpec& spec, const LayerPolicy& policy) {
   CompiledRouter router{.spec = spec, .edits = edits_under(spec.experts, policy)};
   router.spec.select = rule_under(spec, policy);
   router.spec.weigh = weigh_under(spec, router.spec.select, policy);
+  if (policy.top_k || policy.top_p || policy.threshold || policy.max_experts) router.spec.entropy_override.reset();
   return router;
 }
 
 void route_unit(const CompiledRouter& router, std::span<float> logits, std::span<const float> selection_bias,
-                RouteScratch& scratch, RoutePlan& plan, std::span<float> scores_out) {
-  route_edited(router.spec, router.edits, logits, selection_bias, scratch, plan, scores_out);
+                RouteScratch& scratch, RoutePlan& plan, std::span<float> scores_out, std::int64_t key) {
+  route_edited(router.spec, router.edits, logits, selection_bias, key, scratch, plan, scores_out);
 }
 
 void route_unit(const RouterSpec& spec, const LayerPolicy& policy, std::span<float> logits,
                 std::span<const float> selection_bias, RouteScratch& scratch, RoutePlan& plan,
-                std::span<float> scores_out) {
-  if (policy.empty()) return route_edited(spec, {}, logits, selection_bias, scratch, plan, scores_out);
+                std::span<float> scores_out, std::int64_t key) {
+  if (policy.empty()) return route_edited(spec, {}, logits, selection_bias, key, scratch, plan, scores_out);
   if (!(scratch.compiled_policy == policy) || !(scratch.compiled_spec == spec)) {
     scratch.compiled = compile_router(spec, policy);
     scratch.compiled_spec = spec;
     scratch.compiled_policy = policy;
   }
-  route_unit(scratch.compiled, logits, selection_bias, scratch, plan, scores_out);
+  route_unit(scratch.compiled, logits, selection_bias, scratch, plan, scores_out, key);
+}
+
+void route(const CompiledRouter& router, MatrixView<float> logits, std::span<const float> selection_bias,
+           RouteScratch& scratch, RoutePlan& plan, std::span<const std::int64_t> keys,
+           std::vector<std::int32_t>* kept) {
+  if (const auto* rule = std::get_if<ExpertChoice>(&router.spec.select)) {
+    route_by_experts(router, *rule, logits, selection_bias, scratch, plan);
+  } else {
+    for (std::int64_t u = 0; u < logits.rows; ++u) {
+      const std::int64_t key = keys.empty() ? 0 : keys[static_cast<std::size_t>(u)];
+      route_unit(router, logits.row(u), selection_bias, scratch, plan, {}, key);
+    }
+  }
+  if (router.spec.prune) {
+    prune(*router.spec.prune, router.spec.experts, plan, kept);
+  } else if (kept != nullptr) {
+    kept->resize(plan.expert.size());
+    std::iota(kept->begin(), kept->end(), 0);
+  }
 }
 
 void route(const RouterSpec& spec, const LayerPolicy& policy, MatrixView<float> logits,
            std::span<const float> selection_bias, RouteScratch& scratch, RoutePlan& plan) {
-  const CompiledRouter router = compile_router(spec, policy);
-  for (std::int64_t unit = 0; unit < logits.rows; ++unit) {
-    route_unit(router, logits.row(unit), selection_bias, scratch, plan);
-  }
+  route(compile_router(spec, policy), logits, selection_bias, scratch, plan);
 }
 
 }  // namespace junto

@@ -42,13 +42,14 @@ TEST(Route, AgreesWithTheReferenceOnRandomSpecs) {
     for (float& value : bias) value = random.real(-0.2f, 0.5f);
     std::vector<float> edited = logits;
     plan.clear();
-    route_unit(spec, {}, edited, bias, scratch, plan);
+    const std::int64_t key = random.integer(0, 5);
+    route_unit(spec, {}, edited, bias, scratch, plan, {}, key);
     for (float& logit : logits) {
       if (!(logit > -kInfinity)) continue;
       logit *= spec.logit_scale;
       if (spec.logit_softcap > 0) logit = spec.logit_softcap * std::tanh(logit / spec.logit_softcap);
     }
-    const reference::Routed expected = reference::Router(spec, logits, bias).route();
+    const reference::Routed expected = reference::Router(spec, logits, bias, key).route();
     if (expected.margin < 2e-5) {
       ++doubtful;
       continue;
@@ -73,6 +74,7 @@ TEST(Route, UnitsDoNotSeeEachOther) {
   RandomSpecs random(2);
   for (int round = 0; round < 200; ++round) {
     const RouterSpec spec = random.spec();
+    if (std::holds_alternative<ExpertChoice>(spec.select)) continue;  // they compete
     constexpr int kUnits = 5;
     std::vector<float> logits, bias(spec.experts, 0.01f);
     for (int u = 0; u < kUnits; ++u) {

@@ -19,6 +19,10 @@ constexpr std::array<std::string_view, 3> kScores = {"softmax", "sigmoid", "logi
 constexpr std::array<std::string_view, 5> kWeighs = {"raw", "renormalised", "softmax_of_chosen", "softmax_of_all",
                                                      "constant"};
 constexpr std::array<std::string_view, 2> kWeightOns = {"output", "input"};
+constexpr std::array<std::string_view, 3> kEntropies = {"shannon", "tsallis", "renyi"};
+constexpr std::array<std::string_view, 3> kPriorities = {"order", "choice", "weight"};
+constexpr std::array<std::string_view, 2> kDrops = {"zero", "renormalise"};
+constexpr std::array<std::string_view, 1> kPruneRules = {"capacity"};
 
 template <class Enum, std::size_t N>
 std::string_view name_of(const std::array<std::string_view, N>& names, Enum value) {
@@ -34,14 +38,94 @@ void read(JsonFields& fields, std::string_view key, float min, float& value) {
   value = fields.number(key, min, kLargest).value_or(value);
 }
 
+EntropyOverride parse_entropy_override(const Json& json, std::string_view where) {
+  JsonFields fields(json, where, "router: entropy_override");
+  EntropyOverride rule;
+  read(fields, "kind", kEntropies, rule.kind);
+  rule.order = fields.number("order", 0.0f, 16.0f).value_or(rule.order);
+  rule.threshold = fields.number("threshold", 0.0f, 1.0f).value_or(rule.threshold);
+  rule.eps = fields.number("eps", 0.0f, 1.0f).value_or(rule.eps);
+  fields.finish();
+  if (rule.order == 0.0f) fields.fail_at("order", "0, expected more than 0");
+  return rule;
+}
+
+Json to_json(const EntropyOverride& rule) {
+  return {{"kind", name_of(kEntropies, rule.kind)},
+          {"order", json_number(rule.order)},
+          {"threshold", json_number(rule.threshold)},
+          {"eps", json_number(rule.eps)}};
+}
+
+std::vector<float> parse_shares(const Json& json, int experts, const JsonFields& fields) {
+  const std::string expected = ", expected " + std::to_string(experts) + " numbers above 0";
+  if (!json.is_array() || json.size() != static_cast<std::size_t>(experts)) {
+    fields.fail_at("shares", (json.is_array() ? std::to_string(json.size()) + " values" : quoted(json)) + expected);
+  }
+  std::vector<float> shares;
+  for (const Json& share : json) {
+    const double value = share.is_number() ? share.get<double>() : 0.0;
+    if (!(value > 0.0 && value <= static_cast<double>(kLargest)))
+      fields.fail_at("shares", "with " + quoted(share) + expected);
+    shares.push_back(static_cast<float>(value));
+  }
+  return shares;
+}
+
+Capacity parse_prune(const Json& json, int experts, std::string_view where) {
+  JsonFields fields(json, where, "router: prune");
+  Capacity rule;
+  if (!fields.choice("rule", kPruneRules)) fields.fail_here("has no \"rule\"" + suggestion("", kPruneRules));
+  rule.factor = fields.number("factor", 0.0f, kLargest).value_or(rule.factor);
+  read(fields, "priority", kPriorities, rule.priority);
+  read(fields, "drop", kDrops, rule.drop);
+  if (const Json* shares = fields.any("shares")) rule.shares = parse_shares(*shares, experts, fields);
+  fields.finish();
+  return rule;
+}
+
+Json to_json(const Capacity& rule) {
+  Json json = {{"rule", kPruneRules[0]},
+               {"factor", json_number(rule.factor)},
+               {"priority", name_of(kPriorities, rule.priority)},
+               {"drop", name_of(kDrops, rule.drop)}};
+  for (const float share : rule.shares) json["shares"].push_back(json_number(share));
+  return json;
+}
+
 void put_unless_default(Json& json, std::string_view key, float value, float fallback) {
   if (value != fallback) json[std::string(key)] = json_number(value);
+}
+
+/// What no field can say by itself.
+void check_stages(const RouterSpec& spec, const JsonFields& fields) {
+  if ((spec.logits == LogitsKind::kTwoLayer) != (spec.logits_hidden > 0)) {
+    fields.fail_at("logits_hidden",
+                   (spec.logits_hidden > 0 ? std::to_string(spec.logits_hidden) : "missing") +
+                       std::string(spec.logits_hidden > 0 ? ", expected it with" : ", expected it of") +
+                       " two_layer logits");
+  }
+  if (spec.entropy_override &&
+      (std::holds_alternative<SparseMixer>(spec.select) || std::holds_alternative<ExpertChoice>(spec.select))) {
+    fields.fail_at("entropy_override", "set, expected a rule by which a unit chooses its experts");
+  }
+  if (spec.renormalise_p == 0.0f) fields.fail_at("renormalise_p", "0, expected more than 0");
+  if (std::holds_alternative<SparseMixer>(spec.select)) {
+    // Its weights come from logits, round by round: other scores or another order would contradict them.
+    if (spec.score != Score::kLogit)
+      fields.fail_at("score", std::string(name_of(kScores, spec.score)) + ", expected \"logit\" with sparse_mixer");
+    if (spec.selection_bias) fields.fail_at("selection_bias", "true, expected false with sparse_mixer");
+    if (spec.weigh != Weigh::kRaw && spec.weigh != Weigh::kRenormalised) {
+      fields.fail_at("weigh",
+                     std::string(name_of(kWeighs, spec.weigh)) + ", expected raw or renormalised with sparse_mixer");
+    }
+  }
 }
 
 }  // namespace
 
 int max_experts_per_unit(const RouterSpec& spec) {
-  return max_chosen(spec.select, spec.experts);
+  return spec.entropy_override ? spec.experts : max_chosen(spec.select, spec.experts);
 }
 
 Json to_json(const RouterSpec& spec) {
@@ -52,6 +136,8 @@ Json to_json(const RouterSpec& spec) {
                {"select", to_json(spec.select)},
                {"weigh", name_of(kWeighs, spec.weigh)}};
   if (spec.logits != fallback.logits) json["logits"] = name_of(kLogitsKinds, spec.logits);
+  if (spec.logits == LogitsKind::kTwoLayer) json["logits_hidden"] = spec.logits_hidden;
+  if (spec.logit_residual) json["logit_residual"] = true;
   put_unless_default(json, "logit_scale", spec.logit_scale, fallback.logit_scale);
   put_unless_default(json, "logit_softcap", spec.logit_softcap, fallback.logit_softcap);
   if (spec.selection_bias) json["selection_bias"] = true;
@@ -60,6 +146,8 @@ Json to_json(const RouterSpec& spec) {
   put_unless_default(json, "renormalise_p", spec.renormalise_p, fallback.renormalise_p);
   put_unless_default(json, "scale", spec.scale, fallback.scale);
   if (spec.weight_on != fallback.weight_on) json["weight_on"] = name_of(kWeightOns, spec.weight_on);
+  if (spec.entropy_override) json["entropy_override"] = to_json(*spec.entropy_override);
+  if (spec.prune) json["prune"] = to_json(*spec.prune);
   return json;
 }
 
@@ -75,6 +163,9 @@ RouterSpec parse_router_spec(const Json& json, std::string_view where) {
   if (!experts) fields.fail_at("experts", "missing, expected 1.." + std::to_string(kMaxExperts));
   spec.experts = static_cast<int>(*experts);
   read(fields, "logits", kLogitsKinds, spec.logits);
+  if (const auto hidden = fields.integer("logits_hidden", 1, kMaxExperts))
+    spec.logits_hidden = static_cast<int>(*hidden);
+  spec.logit_residual = fields.boolean("logit_residual").value_or(false);
   read(fields, "logit_scale", -kLargest, spec.logit_scale);
   read(fields, "logit_softcap", 0.0f, spec.logit_softcap);
   read(fields, "score", kScores, spec.score);
@@ -86,18 +177,10 @@ RouterSpec parse_router_spec(const Json& json, std::string_view where) {
   read(fields, "renormalise_p", 0.0f, spec.renormalise_p);
   read(fields, "scale", -kLargest, spec.scale);
   read(fields, "weight_on", kWeightOns, spec.weight_on);
+  if (const Json* rule = fields.any("entropy_override")) spec.entropy_override = parse_entropy_override(*rule, where);
+  if (const Json* rule = fields.any("prune")) spec.prune = parse_prune(*rule, spec.experts, where);
   fields.finish();
-  if (spec.renormalise_p == 0.0f) fields.fail_at("renormalise_p", "0, expected more than 0");
-  if (std::holds_alternative<SparseMixer>(spec.select)) {
-    // Its weights come from logits, round by round: other scores or another order would contradict them.
-    if (spec.score != Score::kLogit)
-      fields.fail_at("score", std::string(name_of(kScores, spec.score)) + ", expected \"logit\" with sparse_mixer");
-    if (spec.selection_bias) fields.fail_at("selection_bias", "true, expected false with sparse_mixer");
-    if (spec.weigh != Weigh::kRaw && spec.weigh != Weigh::kRenormalised) {
-      fields.fail_at("weigh",
-                     std::string(name_of(kWeighs, spec.weigh)) + ", expected raw or renormalised with sparse_mixer");
-    }
-  }
+  check_stages(spec, fields);
   return spec;
 }
 

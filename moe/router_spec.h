@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -17,8 +18,8 @@ namespace junto {
 /// How logits [units, E] come from the router's input [units, D].
 enum class LogitsKind : std::uint8_t {
   kLinear,    // x W^T (+ bias where the checkpoint has one)
-  kCosine,    // cosine of x and the expert's row, times `logit_scale`
-  kTwoLayer,  // W2 tanh(W1 x)
+  kCosine,    // cosine of x and the expert's row; `logit_scale` is one over the temperature
+  kTwoLayer,  // W2 tanh(W1 x), `logits_hidden` wide
 };
 
 /// Scores over the experts of one unit. Selection and weighting both see them.
@@ -36,6 +37,7 @@ struct TopP {
   float p = 0.5f;
   bool inclusive = true;  // with the expert whose mass crosses p, else without it; at least one expert
   int max_k = 0;          // 0: no bound
+  int min_k = 0;          // the best so many stay in any case (DynMoLE's keep_top_k)
   bool operator==(const TopP&) const = default;
 };
 /// The experts whose unbiased score is at least `threshold`; the best min_k in any case, the best max_k at most.
@@ -49,6 +51,14 @@ struct Threshold {
 struct Gap {
   int max_k = 4;
   bool operator==(const Gap&) const = default;
+};
+/// The best expert and those whose score is within `margin` of its, max_k at most: with 2 a token gets a second expert
+/// where the gate is unsure (adaptive gating, Li et al., arXiv 2310.07188: softmax scores, 0.1).
+struct Margin {
+  float margin = 0.1f;
+  int max_k = 2;
+  bool of_pair = false;  // the distance as a share of the sum of both scores: the pair's scores rescaled to 1
+  bool operator==(const Margin&) const = default;
 };
 /// DeepSeek-V2/V3: experts stand in `groups` equal groups; the best `top_groups` groups stay, then top-k. Experts of
 /// the other groups are no candidates, as in transformers 5; older releases set their scores to 0, so that one of them
@@ -68,7 +78,60 @@ struct SparseMixer {
   float jitter_eps = 0.01f;
   bool operator==(const SparseMixer&) const = default;
 };
-using SelectRule = std::variant<TopK, TopP, Threshold, Gap, GroupLimited, SparseMixer>;
+/// Ids from outside: a unit has a key, which says its experts. Candidates all the same: masked ones are left out.
+struct Given {
+  enum class Key : std::uint8_t {
+    kToken,  // the id of the unit's token (hash layers, Roller et al., arXiv 2106.04426)
+    kClass,  // what the caller says: language, task, genre. A decoder's rows have none: a policy's mask does that
+  } key = Key::kToken;
+  int k = 1;              // experts by hash of (key, seed), different ones
+  std::int64_t seed = 0;  // 0..2^53
+  std::vector<std::vector<std::int32_t>> experts_of_key =
+      {};  // not empty: a table, for keys 0..size - 1, in place of k
+  bool operator==(const Given&) const = default;
+};
+/// Experts choose units: each takes its best units * factor / E of them, rounded down, one at least; of equal scores
+/// the first unit (Zhou et al., arXiv 2202.09368). Units compete: only route() of many units means this, and no causal
+/// decoder can run it. A unit alone gets every expert.
+struct ExpertChoice {
+  float factor = 2.0f;  // mean experts of a unit
+  bool operator==(const ExpertChoice&) const = default;
+};
+using SelectRule = std::variant<TopK, TopP, Threshold, Gap, GroupLimited, SparseMixer, Margin, Given, ExpertChoice>;
+
+/// Entropies of a distribution p, in nats:
+///   kShannon  -sum p log p
+///   kTsallis  (1 - sum p^order) / (order - 1)
+///   kRenyi    log(sum p^order) / (1 - order)
+enum class Entropy : std::uint8_t { kShannon, kTsallis, kRenyi };
+
+/// An unsure unit gets all candidates, whatever the rule: one whose entropy of softmax(logits) + eps, as a share of the
+/// largest that so many candidates can have, is above `threshold` (DynMoLE, Li et al., arXiv 2504.00661).
+struct EntropyOverride {
+  Entropy kind = Entropy::kTsallis;
+  float order = 1.1f;      // within 1e-3 of 1: Shannon's
+  float threshold = 0.9f;  // below 1
+  float eps = 1e-5f;
+  bool operator==(const EntropyOverride&) const = default;
+};
+
+/// Prune: rows that an expert takes of a batch of units that are routed together. Expert e takes
+/// ceil(factor * slots of the batch * share_e); what is over is dropped: its unit gets nothing for it. A decoder routes
+/// each unit by itself and drops nothing.
+struct Capacity {
+  float factor = 1.25f;
+  enum class Priority : std::uint8_t {
+    kOrder,   // earlier units first
+    kChoice,  // every unit's best slot before any unit's second (Lepikhin et al., arXiv 2006.16668)
+    kWeight,  // larger weights first (Riquelme et al., arXiv 2106.05974)
+  } priority = Priority::kOrder;
+  enum class Drop : std::uint8_t {
+    kZero,         // the weights of what stays are as they were
+    kRenormalise,  // what stays of a unit is scaled up to the sum of before
+  } drop = Drop::kZero;
+  std::vector<float> shares = {};  // [E], relative; empty: all alike
+  bool operator==(const Capacity&) const = default;
+};
 
 /// Weights of the chosen experts, from the unbiased scores.
 enum class Weigh : std::uint8_t {
@@ -86,17 +149,22 @@ struct RouterSpec {
   int version = 1;
   int experts = 0;  // E, zero-computation experts included
   LogitsKind logits = LogitsKind::kLinear;
+  int logits_hidden = 0;        // width of kTwoLayer
+  bool logit_residual = false;  // + W_g times the logits of the routed layer below, where there is one, before all
+                                // edits (gating residual, MoE++, Jin et al., arXiv 2410.07348)
   float logit_scale = 1.0f;
   float logit_softcap = 0.0f;  // 0: none; else c * tanh(logit / c)
   Score score = Score::kSoftmax;
   bool selection_bias = false;  // a stored bias [E] joins the scores that select; the unbiased ones weigh
   SelectRule select = TopK{};
+  std::optional<EntropyOverride> entropy_override = {};
   Weigh weigh = Weigh::kRaw;
   float renormalise_eps = 0.0f;
   float renormalise_min = 0.0f;  // Ernie 4.5: the sum is clamped to at least this
   float renormalise_p = 1.0f;    // the norm: 1 is the sum; DBRX (moe_normalize_expert_weights) has others
   float scale = 1.0f;            // routed_scaling_factor, after renormalisation
   WeightOn weight_on = WeightOn::kOutput;
+  std::optional<Capacity> prune = {};
 
   bool operator==(const RouterSpec&) const = default;
 };
@@ -108,9 +176,6 @@ int max_experts_per_unit(const RouterSpec& spec);
 Json to_json(const RouterSpec& spec);
 /// Throws Error `where: router: ...` on an unknown version, stage or key, by name, and on values out of range.
 RouterSpec parse_router_spec(const Json& json, std::string_view where);
-
-/// The range checks of parse_router_spec(), for specs that come from elsewhere (an architecture's own keys).
-void check_router_spec(const RouterSpec& spec, std::string_view where);
 
 /// The range checks of parse_router_spec(), for specs that come from elsewhere (an architecture's own keys).
 void check_router_spec(const RouterSpec& spec, std::string_view where);

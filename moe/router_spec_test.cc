@@ -23,7 +23,12 @@ TEST(RouterSpec, EverySpecComesBackFromJson) {
                                          Gap{2},
                                          GroupLimited{3, 4, 2},
                                          GroupLimited{1, 2, 1, GroupLimited::GroupScore::kMax},
-                                         SparseMixer{2, 0.02f}};
+                                         SparseMixer{2, 0.02f},
+                                         TopP{0.75f, false, 0, 2},
+                                         Margin{0.2f, 3, true},
+                                         Given{.key = Given::Key::kToken, .k = 2, .seed = 7},
+                                         Given{.key = Given::Key::kClass, .experts_of_key = {{3, 1}, {}, {7}}},
+                                         ExpertChoice{1.5f}};
   int specs = 0;
   for (const SelectRule& rule : rules) {
     for (const Score score : {Score::kSoftmax, Score::kSigmoid, Score::kLogit}) {
@@ -37,6 +42,12 @@ TEST(RouterSpec, EverySpecComesBackFromJson) {
           spec.selection_bias = score == Score::kSigmoid;
         }
         spec.logits = static_cast<LogitsKind>(specs % 3);
+        spec.logits_hidden = spec.logits == LogitsKind::kTwoLayer ? 16 : 0;
+        spec.logit_residual = specs % 2 == 0;
+        if (specs % 4 == 1) spec.prune = Capacity{1.5f, Capacity::Priority::kWeight, Capacity::Drop::kRenormalise};
+        if (specs % 8 == 1) spec.prune->shares = {1, 2, 0.5f, 1, 1, 1, 1, 0.1f};
+        const bool by_unit = !std::holds_alternative<SparseMixer>(rule) && !std::holds_alternative<ExpertChoice>(rule);
+        if (by_unit && specs % 3 == 0) spec.entropy_override = EntropyOverride{Entropy::kRenyi, 2.0f, 0.5f, 0.0f};
         spec.logit_scale = specs % 2 ? 0.1f : 1.0f;
         spec.logit_softcap = specs % 3 ? 30.0f : 0.0f;
         spec.renormalise_eps = specs % 2 ? 1e-20f : 0.0f;
@@ -51,7 +62,7 @@ TEST(RouterSpec, EverySpecComesBackFromJson) {
       }
     }
   }
-  EXPECT_EQ(specs, 105);
+  EXPECT_EQ(specs, 180);
 }
 
 TEST(RouterSpec, NumbersAreWrittenShort) {
@@ -74,7 +85,7 @@ TEST(RouterSpec, WhatIsUnknownIsRefusedByName) {
   EXPECT_EQ(
       error_of(R"({"version": 1, "experts": 4, "select": {"rule": "expert_choice_by_capacity"}})"),
       "a.gguf: router: select: rule is \"expert_choice_by_capacity\", expected one of top_k, top_p, threshold, gap, "
-      "group_limited, sparse_mixer");
+      "group_limited, sparse_mixer, margin, given, expert_choice");
 }
 
 TEST(RouterSpec, ValuesAreChecked) {
@@ -88,6 +99,16 @@ TEST(RouterSpec, ValuesAreChecked) {
       "a.gguf: router: select: k is 5, expected 1..4");
   EXPECT_EQ(error_of(R"({"version": 1, "experts": 8, "select": {"rule": "sparse_mixer"}})"),
             "a.gguf: router: score is softmax, expected \"logit\" with sparse_mixer");
+  EXPECT_EQ(error_of(R"({"version": 1, "experts": 8, "logits": "two_layer"})"),
+            "a.gguf: router: logits_hidden is missing, expected it of two_layer logits");
+  EXPECT_EQ(error_of(R"({"version": 1, "experts": 8, "logits_hidden": 4})"),
+            "a.gguf: router: logits_hidden is 4, expected it with two_layer logits");
+  EXPECT_EQ(error_of(R"({"version": 1, "experts": 2, "prune": {"rule": "capacity", "shares": [1]}})"),
+            "a.gguf: router: prune: shares is 1 values, expected 2 numbers above 0");
+  EXPECT_EQ(error_of(R"({"version": 1, "experts": 2, "select": {"rule": "given", "experts_of_key": [[0], [2]]}})"),
+            "a.gguf: router: select: experts_of_key is an array with 2, expected arrays of different experts 0..1");
+  EXPECT_EQ(error_of(R"({"version": 1, "experts": 2, "select": {"rule": "expert_choice"}, "entropy_override": {}})"),
+            "a.gguf: router: entropy_override is set, expected a rule by which a unit chooses its experts");
   const std::vector<std::string> hostile = {
       "[]",
       "null",
@@ -108,7 +129,15 @@ TEST(RouterSpec, ValuesAreChecked) {
       R"({"version": 1, "experts": 4, "renormalise_p": 0})",
       R"({"version": 1, "experts": 4, "select": {"rule": "threshold", "min_k": 3, "max_k": 2}})",
       R"({"version": 1, "experts": 4, "select": {"rule": "top_p", "p": 1.5}})",
-      R"({"version": 1, "experts": 4, "logit_softcap": -1})"};
+      R"({"version": 1, "experts": 4, "logit_softcap": -1})",
+      R"({"version": 1, "experts": 4, "prune": {}})",
+      R"({"version": 1, "experts": 4, "prune": {"rule": "capacity", "priority": "age"}})",
+      R"({"version": 1, "experts": 4, "prune": {"rule": "capacity", "shares": [1, 1, 0, 1]}})",
+      R"({"version": 1, "experts": 4, "entropy_override": {"order": 0}})",
+      R"({"version": 1, "experts": 4, "select": {"rule": "given", "experts_of_key": [[1, 1]]}})",
+      R"({"version": 1, "experts": 4, "select": {"rule": "given", "experts_of_key": 3}})",
+      R"({"version": 1, "experts": 4, "select": {"rule": "expert_choice", "factor": 5}})",
+      R"({"version": 1, "experts": 4, "select": {"rule": "top_p", "max_k": 2, "min_k": 3}})"};
   for (const std::string& text : hostile) {
     const std::string error = error_of(text);
     EXPECT_TRUE(error.starts_with("a.gguf: router: ")) << text << " -> " << error;

@@ -15,6 +15,7 @@ struct UnitScores {
   std::span<const float> scores;         // [E], unbiased: they weigh; not candidates: 0 (kLogit: -inf)
   std::span<const float> biased_scores;  // [E], they select; not candidates: -inf. Without a bias equal to `scores`
   Score score = Score::kSoftmax;         // what `scores` are
+  std::int64_t key = 0;                  // what Given goes by
 };
 
 /// Makes logits fit for arithmetic: NaN becomes -inf (no candidate), +inf the largest float. Returns the largest.

@@ -10,7 +10,9 @@ namespace junto {
 namespace {
 
 constexpr float kLargest = 1e30f;
+constexpr std::int64_t kMostSeed = std::int64_t{1} << 53;
 constexpr std::array<std::string_view, 2> kGroupScores = {"max", "top_two_sum"};
+constexpr std::array<std::string_view, 2> kKeys = {"token", "class"};
 
 int checked_k(JsonFields& fields, std::string_view key, int fallback, int min, int experts) {
   return static_cast<int>(fields.integer(key, min, experts).value_or(fallback));
@@ -25,6 +27,7 @@ SelectRule parse_top_p(JsonFields& fields, int experts) {
   rule.p = fields.number("p", 0.0f, 1.0f).value_or(rule.p);
   rule.inclusive = fields.boolean("inclusive").value_or(rule.inclusive);
   rule.max_k = checked_k(fields, "max_k", 0, 0, experts);
+  rule.min_k = checked_k(fields, "min_k", 0, 0, rule.max_k > 0 ? rule.max_k : experts);
   return rule;
 }
 
@@ -65,11 +68,54 @@ SelectRule parse_sparse_mixer(JsonFields& fields, int experts) {
   return rule;
 }
 
+SelectRule parse_margin(JsonFields& fields, int experts) {
+  Margin rule;
+  rule.margin = fields.number("margin", 0.0f, kLargest).value_or(rule.margin);
+  rule.max_k = checked_k(fields, "max_k", std::min(rule.max_k, experts), 1, experts);
+  rule.of_pair = fields.boolean("of_pair").value_or(rule.of_pair);
+  return rule;
+}
+
+std::vector<std::int32_t> parse_experts(const Json& json, int experts, const JsonFields& fields) {
+  std::vector<std::int32_t> ids;
+  const auto refuse = [&](const Json& found) {
+    fields.fail_at("experts_of_key", "an array with " + quoted(found) + ", expected arrays of different experts 0.." +
+                                         std::to_string(experts - 1));
+  };
+  if (!json.is_array()) refuse(json);
+  for (const Json& id : json) {
+    if (!id.is_number_integer() || id < 0 || id >= experts) refuse(id);
+    ids.push_back(id.get<std::int32_t>());
+    if (std::find(ids.begin(), ids.end() - 1, ids.back()) != ids.end() - 1) refuse(id);
+  }
+  return ids;
+}
+
+SelectRule parse_given(JsonFields& fields, int experts) {
+  Given rule;
+  rule.key = static_cast<Given::Key>(fields.choice("key", kKeys).value_or(0));
+  rule.k = checked_k(fields, "k", 1, 1, experts);
+  rule.seed = fields.integer("seed", 0, kMostSeed).value_or(0);
+  if (const Json* table = fields.any("experts_of_key")) {
+    if (!table->is_array()) fields.fail_at("experts_of_key", quoted(*table) + ", expected an array");
+    for (const Json& row : *table) rule.experts_of_key.push_back(parse_experts(row, experts, fields));
+  }
+  return rule;
+}
+
+SelectRule parse_expert_choice(JsonFields& fields, int experts) {
+  ExpertChoice rule;
+  rule.factor = fields.number("factor", 0.0f, static_cast<float>(experts)).value_or(rule.factor);
+  return rule;
+}
+
 Json fields_of(const TopK& rule) {
   return {{"k", rule.k}};
 }
 Json fields_of(const TopP& rule) {
-  return {{"p", json_number(rule.p)}, {"inclusive", rule.inclusive}, {"max_k", rule.max_k}};
+  Json json = {{"p", json_number(rule.p)}, {"inclusive", rule.inclusive}, {"max_k", rule.max_k}};
+  if (rule.min_k > 0) json["min_k"] = rule.min_k;
+  return json;
 }
 Json fields_of(const Threshold& rule) {
   return {{"threshold", json_number(rule.threshold)}, {"min_k", rule.min_k}, {"max_k", rule.max_k}};
@@ -86,6 +132,17 @@ Json fields_of(const GroupLimited& rule) {
 Json fields_of(const SparseMixer& rule) {
   return {{"k", rule.k}, {"jitter_eps", json_number(rule.jitter_eps)}};
 }
+Json fields_of(const Margin& rule) {
+  return {{"margin", json_number(rule.margin)}, {"max_k", rule.max_k}, {"of_pair", rule.of_pair}};
+}
+Json fields_of(const Given& rule) {
+  Json json = {{"key", kKeys[static_cast<std::size_t>(rule.key)]}, {"k", rule.k}, {"seed", rule.seed}};
+  if (!rule.experts_of_key.empty()) json["experts_of_key"] = rule.experts_of_key;
+  return json;
+}
+Json fields_of(const ExpertChoice& rule) {
+  return {{"factor", json_number(rule.factor)}};
+}
 
 /// The table of rules, in the order of SelectRule's alternatives.
 struct Row {
@@ -99,6 +156,9 @@ constexpr std::array<Row, std::variant_size_v<SelectRule>> kRules = {{
     {"gap", parse_gap},
     {"group_limited", parse_group_limited},
     {"sparse_mixer", parse_sparse_mixer},
+    {"margin", parse_margin},
+    {"given", parse_given},
+    {"expert_choice", parse_expert_choice},
 }};
 
 constexpr auto kRuleNames = [] {
@@ -107,24 +167,16 @@ constexpr auto kRuleNames = [] {
   return names;
 }();
 
-/// The field that bounds a rule's choice; 0 in it means no bound.
-int& bound_of(TopK& rule) {
-  return rule.k;
-}
-int& bound_of(TopP& rule) {
-  return rule.max_k;
-}
-int& bound_of(Threshold& rule) {
-  return rule.max_k;
-}
-int& bound_of(Gap& rule) {
-  return rule.max_k;
-}
-int& bound_of(GroupLimited& rule) {
-  return rule.k;
-}
-int& bound_of(SparseMixer& rule) {
-  return rule.k;
+/// The field that bounds a rule's choice; 0 in it means no bound. Null where the rule has none.
+template <class Rule>
+auto* bound_of(Rule& rule) {
+  if constexpr (requires { rule.max_k; }) {
+    return &rule.max_k;
+  } else if constexpr (requires { rule.k; }) {
+    return &rule.k;
+  } else {
+    return static_cast<std::conditional_t<std::is_const_v<Rule>, const int*, int*>>(nullptr);
+  }
 }
 
 }  // namespace
@@ -134,14 +186,31 @@ void select(const SelectRule& rule, const UnitScores& unit, SelectScratch& scrat
 }
 
 int max_chosen(const SelectRule& rule, int experts) {
-  SelectRule copy = rule;
-  const int bound = std::visit([](auto& r) { return bound_of(r); }, copy);
+  if (const auto* given = std::get_if<Given>(&rule); given != nullptr && !given->experts_of_key.empty()) {
+    std::size_t most = 0;
+    for (const auto& ids : given->experts_of_key) most = std::max(most, ids.size());
+    return static_cast<int>(most);
+  }
+  const int bound = std::visit(
+      [](const auto& r) {
+        const int* field = bound_of(r);
+        return field == nullptr ? 0 : *field;
+      },
+      rule);
   return bound > 0 ? std::min(bound, experts) : experts;
 }
 
 SelectRule with_bound(SelectRule rule, int bound) {
-  std::visit([&](auto& r) { bound_of(r) = bound; }, rule);
-  if (auto* threshold = std::get_if<Threshold>(&rule)) threshold->min_k = std::min(threshold->min_k, bound);
+  if (std::holds_alternative<ExpertChoice>(rule)) return TopK{bound};
+  std::visit(
+      [&](auto& r) {
+        if (int* field = bound_of(r)) *field = bound;
+        if constexpr (requires { r.min_k; }) r.min_k = std::min(r.min_k, bound);
+      },
+      rule);
+  if (auto* given = std::get_if<Given>(&rule)) {
+    for (auto& ids : given->experts_of_key) ids.resize(std::min(ids.size(), static_cast<std::size_t>(bound)));
+  }
   return rule;
 }
 

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "moe/router_spec.h"
 #include "moe/score.h"
+#include "tensor/view.h"
 
 namespace junto {
 
@@ -33,6 +34,18 @@ void select(const GroupLimited& rule, const UnitScores& unit, SelectScratch& scr
 /// Its rounds take the best remaining candidate each, so it chooses as TopK; weigh_sparse_mixer() is what differs.
 void select(const SparseMixer& rule, const UnitScores& unit, SelectScratch& scratch, Chosen& chosen);
 
+void select(const Margin& rule, const UnitScores& unit, SelectScratch& scratch, Chosen& chosen);
+/// A key beyond the table gets nothing: who routes checks keys.
+void select(const Given& rule, const UnitScores& unit, SelectScratch& scratch, Chosen& chosen);
+/// Of a unit alone: all candidates. select_units() is for many.
+void select(const ExpertChoice& rule, const UnitScores& unit, SelectScratch& scratch, Chosen& chosen);
+
+/// True where the override gives `unit` all candidates.
+bool is_unsure(const EntropyOverride& rule, const UnitScores& unit, SelectScratch& scratch);
+
+/// The units of a batch for expert choice: biased_scores [units, E] -> the experts of each unit, best first.
+void select_units(const ExpertChoice& rule, MatrixView<const float> biased_scores, std::vector<Chosen>& chosen);
+
 void select(const SelectRule& rule, const UnitScores& unit, SelectScratch& scratch, Chosen& chosen);
 
 /// The `k` largest of `values`, largest first, ties by lowest id; -inf and NaN are left out.
@@ -41,7 +54,8 @@ void largest_k(std::span<const float> values, int k, Chosen& chosen);
 /// The most experts that the rule can choose of `experts`.
 int max_chosen(const SelectRule& rule, int experts);
 
-/// The rule with that most set to `bound` (>= 1).
+/// The rule with that most set to `bound` (>= 1). Of expert choice: top-k, for a bound on units leaves experts no
+/// choice.
 SelectRule with_bound(SelectRule rule, int bound);
 
 /// A rule in JSON: {"rule": "top_k", "k": 2}; the table of rules is in select.cc.

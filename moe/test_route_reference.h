@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <numeric>
 #include <span>
@@ -39,7 +40,8 @@ inline std::vector<double> softmax(const std::vector<double>& x, const std::vect
 /// One unit under `spec`; logits after all edits.
 class Router {
  public:
-  Router(const RouterSpec& spec, std::span<const float> logits, std::span<const float> bias) : spec_(spec) {
+  Router(const RouterSpec& spec, std::span<const float> logits, std::span<const float> bias, std::int64_t key = 0)
+      : spec_(spec), key_(key) {
     for (std::size_t e = 0; e < logits.size(); ++e) {
       double logit = logits[e];
       if (logit == std::numeric_limits<double>::infinity()) logit = std::numeric_limits<float>::max();
@@ -55,6 +57,7 @@ class Router {
     score();
     sort_candidates();
     std::visit([&](const auto& rule) { chosen_ = choose(rule); }, spec_.select);
+    if (spec_.entropy_override && unsure(*spec_.entropy_override)) chosen_ = candidates_;
     std::vector<double> weights = weigh();
     for (std::size_t i = 0; i < chosen_.size(); ++i) result_.slots.emplace_back(chosen_[i], weights[i] * spec_.scale);
     std::stable_sort(result_.slots.begin(), result_.slots.end(), [](const auto& a, const auto& b) {
@@ -97,12 +100,13 @@ class Router {
     for (const int e : finite_) total += mass[e];
     const std::size_t most = rule.max_k > 0 ? rule.max_k : candidates_.size();
     std::vector<int> chosen;
+    const std::size_t least = rule.min_k;
     for (const int e : first(most)) {
-      if (!chosen.empty() && reached >= rule.p) break;
+      if (!chosen.empty() && chosen.size() >= least && reached >= rule.p) break;
       const double next = reached + (total > 0.0 ? mass[e] / total : 0.0);
       // Exact sums of shares do not exist in float: any nearness to p is a doubtful case, equality included.
       result_.margin = std::min(result_.margin, std::fabs(next - rule.p));
-      if (!rule.inclusive && next > rule.p && !chosen.empty()) break;
+      if (!rule.inclusive && next > rule.p && !chosen.empty() && chosen.size() >= least) break;
       chosen.push_back(e);
       reached = next;
     }
@@ -161,6 +165,68 @@ class Router {
     return chosen;
   }
 
+  std::vector<int> choose(const Margin& rule) {
+    std::vector<int> chosen;
+    for (const int e : first(rule.max_k)) {
+      if (!chosen.empty()) {
+        const double best = biased_[chosen[0]], distance = best - biased_[e];
+        const double limit = rule.of_pair ? static_cast<double>(rule.margin) * (best + biased_[e]) : rule.margin;
+        decide(distance, limit);
+        if (distance > limit) break;
+      }
+      chosen.push_back(e);
+    }
+    return chosen;
+  }
+
+  /// One round of splitmix64, from its definition.
+  static std::uint64_t scramble(std::uint64_t x) {
+    x = x + 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+  }
+
+  std::vector<int> choose(const Given& rule) {
+    std::vector<bool> named(logits_.size(), false);
+    const int experts = static_cast<int>(logits_.size());
+    std::uint64_t hash = scramble(static_cast<std::uint64_t>(key_) ^ scramble(static_cast<std::uint64_t>(rule.seed)));
+    for (int i = 0; i < rule.k && rule.experts_of_key.empty(); ++i, hash = scramble(hash)) {
+      int e = static_cast<int>(hash % logits_.size());
+      while (named[e]) e = (e + 1) % experts;
+      named[e] = true;
+    }
+    if (key_ < static_cast<std::int64_t>(rule.experts_of_key.size())) {
+      for (const int e : rule.experts_of_key[key_]) named[e] = true;
+    }
+    std::vector<int> chosen;
+    for (const int e : candidates_) {
+      if (named[e]) chosen.push_back(e);
+    }
+    return chosen;
+  }
+
+  std::vector<int> choose(const ExpertChoice&) { return candidates_; }  // a batch of one
+
+  bool unsure(const EntropyOverride& rule) {
+    const std::vector<double> p = softmax(logits_, finite_);
+    const double n = static_cast<double>(finite_.size()), q = rule.order;
+    if (finite_.size() < 2) return false;
+    double shannon = 0.0, powers = 0.0;
+    for (const int e : finite_) {
+      const double mass = p[e] + static_cast<double>(rule.eps);
+      if (mass > 0.0) shannon -= mass * std::log(mass);
+      powers += mass > 0.0 ? std::pow(mass, q) : 0.0;
+    }
+    double share = shannon / std::log(n);
+    if (rule.kind == Entropy::kTsallis && std::fabs(q - 1.0) >= 1e-3)
+      share = (1.0 - powers) / (1.0 - std::pow(n, 1.0 - q));
+    if (rule.kind == Entropy::kRenyi && std::fabs(q - 1.0) >= 1e-3) share = std::log(powers) / (1.0 - q) / std::log(n);
+    // Near: p itself is rounded in float.
+    result_.margin = std::min(result_.margin, 0.1 * std::fabs(share - static_cast<double>(rule.threshold)));
+    return share > static_cast<double>(rule.threshold);
+  }
+
   std::vector<double> weigh_sparse_mixer(const SparseMixer& rule) {
     std::vector<double> weights;
     std::vector<int> left = finite_;
@@ -212,6 +278,7 @@ class Router {
   }
 
   const RouterSpec& spec_;
+  std::int64_t key_ = 0;
   std::vector<double> logits_, bias_, scores_, biased_;
   std::vector<int> finite_, candidates_, chosen_;
   Routed result_;

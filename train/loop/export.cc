@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
 #include <vector>
 
 #include "format/gguf.h"
@@ -31,15 +32,26 @@ Json config_of(const LanguageModelShape& shape) {
 }
 
 /// Of the routed layers, as stored_routing() says it of a model whose plain form is dense.
-Json routing_of(const LanguageModelShape& shape) {
+std::optional<Json> routing_of(const LanguageModelShape& shape) {
   ModelConfig plain, routed;
   plain.blocks.resize(shape.layers);
   routed.blocks.resize(shape.layers);
-  for (std::int64_t layer = shape.dense_layers; layer < shape.layers; ++layer) {
+  for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
+    if (!shape.routed(layer)) {
+      routed.blocks[layer].ffn.activation = shape.activation;
+      continue;
+    }
     make_routed(routed.blocks[layer], shape.router);
-    routed.blocks[layer].moe.shared_expert = shape.shared_width > 0;
+    MoeSpec& moe = routed.blocks[layer].moe;
+    for (int e = 0; e < shape.router.experts; ++e) moe.kinds[e] = shape.kind_of(e);
+    moe.activation = shape.activation;
+    moe.shared_expert = shape.shared_width > 0;
+    if (moe.shared_expert && shape.activation != Activation()) moe.shared_activation = Activation();
+    moe.rounds = shape.rounds;
+    moe.residual = shape.residual_of(layer);
+    moe.router_back = shape.router_back;
   }
-  return *stored_routing(routed, plain);
+  return stored_routing(routed, plain);
 }
 
 class Tensors {
@@ -55,10 +67,11 @@ class Tensors {
                      sink({static_cast<const std::byte*>(whole.data_ptr()), whole.nbytes()});
                    }});
   }
-  /// gate and up stand stacked along `dimension`.
+  /// gate and up stand stacked along `dimension`, or up stands alone.
   void add_gate_up(const std::string& prefix, const std::string& suffix, const at::Tensor& gate_up,
-                   std::int64_t dimension) {
+                   std::int64_t dimension, bool gated) {
     if (!gate_up.defined()) return;
+    if (!gated) return add(prefix + "ffn_up" + suffix, gate_up);
     const std::int64_t width = gate_up.size(dimension) / 2;
     add(prefix + "ffn_gate" + suffix, gate_up.narrow(dimension, 0, width));
     add(prefix + "ffn_up" + suffix, gate_up.narrow(dimension, width, width));
@@ -66,6 +79,26 @@ class Tensors {
 
   std::vector<TensorToWrite> out;
 };
+
+void add_experts(const LanguageModelShape& shape, const MoeParameters& moe, const std::string& prefix,
+                 Tensors& tensors) {
+  tensors.add_gate_up(prefix, "_shexp.weight", moe.gate_up, 0, true);
+  tensors.add(prefix + "ffn_down_shexp.weight", moe.down);
+  for (std::size_t r = 0; r < moe.routers.size(); ++r) {
+    const std::string number = r > 0 ? "." + std::to_string(r) : "";
+    tensors.add(prefix + "ffn_gate_inp_hidden" + number + ".weight", moe.routers[r].hidden);
+    tensors.add(prefix + "ffn_gate_inp" + number + ".weight", moe.routers[r].logits);
+    tensors.add(prefix + "ffn_gate_res" + number + ".weight", moe.routers[r].residual);
+    tensors.add(prefix + "exp_probs_b" + number + ".bias", moe.routers[r].selection_bias);
+  }
+  tensors.add_gate_up(prefix, "_exps.weight", moe.expert_gate_up, 1, shape.activation.gated);
+  tensors.add(prefix + "ffn_down_exps.weight", moe.expert_down);
+  for (int c = 0; c < shape.constant_experts; ++c) {
+    const std::string suffix = "." + std::to_string(shape.weighted_experts() + c) + ".weight";
+    tensors.add(prefix + "ffn_constant" + suffix, moe.constants[c]);
+    tensors.add(prefix + "ffn_constant_mix" + suffix, moe.constant_mix[c]);
+  }
+}
 
 }  // namespace
 
@@ -78,7 +111,7 @@ void export_gguf(const LanguageModel& model, const GgufTokenizerData& tokenizer,
   metadata.set("general.name", name);
   metadata.set("junto.base_architecture", config["architectures"][0].get<std::string>());
   metadata.set("junto.config", config.dump());
-  if (shape.dense_layers < shape.layers) metadata.set("junto.router", routing_of(shape).dump());
+  if (const std::optional<Json> routing = routing_of(shape)) metadata.set("junto.router", routing->dump());
   GgufTokenizerData stored = tokenizer;
   for (std::int64_t id = std::ssize(stored.tokens); id < shape.vocabulary; ++id) {  // rows without a token
     stored.types.resize(static_cast<std::size_t>(id), 1);
@@ -100,13 +133,12 @@ void export_gguf(const LanguageModel& model, const GgufTokenizerData& tokenizer,
     tensors.add(prefix + "attn_k_norm.weight", b.k_norm);
     tensors.add(prefix + "attn_output.weight", b.output);
     tensors.add(prefix + "ffn_norm.weight", b.ffn_norm);
-    const std::string kind = shape.routed(layer) ? "_shexp.weight" : ".weight";
-    tensors.add_gate_up(prefix, kind, b.gate_up, 0);
-    tensors.add(prefix + "ffn_down" + kind, b.down);
-    tensors.add(prefix + "ffn_gate_inp.weight", b.router);
-    tensors.add(prefix + "exp_probs_b.bias", b.selection_bias);
-    tensors.add_gate_up(prefix, "_exps.weight", b.expert_gate_up, 1);
-    tensors.add(prefix + "ffn_down_exps.weight", b.expert_down);
+    if (shape.routed(layer)) {
+      add_experts(shape, b, prefix, tensors);
+      continue;
+    }
+    tensors.add_gate_up(prefix, ".weight", b.gate_up, 0, shape.activation.gated);
+    tensors.add(prefix + "ffn_down.weight", b.down);
   }
   tensors.add("output_norm.weight", model.output_norm());
   if (!shape.tied_embeddings) tensors.add("output.weight", model.head());

@@ -29,6 +29,12 @@ Kind kind_of(const LanguageModelShape& shape, const std::string& folder) {
   if (top_k == nullptr || router.score != Score::kSoftmax || router.selection_bias || router.scale != 1.0f)
     refuse("a router of " + to_json(router).dump());
   if (shape.shared_width > 0) refuse("a shared expert without a gate");
+  if (router.logits != LogitsKind::kLinear || router.logit_residual || router.entropy_override || router.prune)
+    refuse("a router of " + to_json(router).dump());
+  if (shape.free_experts() > 0 || shape.rounds.count > 1 || shape.router_back > 0)
+    refuse("free experts, rounds, or routers that look back");
+  if (!(shape.activation == Activation())) refuse("experts other than SwiGLU");
+  if (!(shape.residual == ResidualRule()) || shape.first_residual) refuse("another rule of the residual stream");
   const bool renormalised = router.weigh == Weigh::kRenormalised;
   if (!renormalised && router.weigh != Weigh::kRaw) refuse("a router of " + to_json(router).dump());
   if (shape.qk_norm) return Kind::kQwen3Moe;
@@ -125,10 +131,10 @@ std::vector<TensorToWrite> tensors_of(const LanguageModel& model, Kind kind) {
     tensors.add(prefix + "self_attn.k_norm.weight", b.k_norm);
     tensors.add(prefix + "post_attention_layernorm.weight", b.ffn_norm);
     if (b.gate_up.defined()) tensors.add_network(prefix + "mlp.", b.gate_up, b.down, false);
-    if (!b.router.defined()) continue;
+    if (b.routers.empty()) continue;
     const std::string moe = prefix + (mixtral ? "block_sparse_moe." : "mlp.");
-    tensors.add(moe + "gate.weight", b.router);
-    for (std::int64_t e = 0; e < b.router.size(0); ++e) {
+    tensors.add(moe + "gate.weight", b.routers[0].logits);
+    for (std::int64_t e = 0; e < b.routers[0].logits.size(0); ++e) {
       tensors.add_network(moe + "experts." + std::to_string(e) + ".", b.expert_gate_up[e], b.expert_down[e], mixtral);
     }
   }

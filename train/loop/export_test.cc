@@ -46,7 +46,54 @@ std::vector<std::pair<const char*, LanguageModelShape>> shapes() {
        shape_with({.experts = 5, .score = Score::kLogit, .select = TopK{3}, .weigh = Weigh::kSoftmaxOfChosen})},
       {"dense and shared", shape_with(softmax)},
       {"dense", shape_with({})},
+      {"cosine, gating residual", shape_with({.experts = 6,
+                                              .logits = LogitsKind::kCosine,
+                                              .logit_residual = true,
+                                              .logit_scale = 8.0f,
+                                              .select = TopK{2}})},
+      {"two-layer, margin",
+       shape_with({.experts = 6, .logits = LogitsKind::kTwoLayer, .logits_hidden = 20, .select = Margin{0.1f}})},
+      {"hash",
+       shape_with({.experts = 6, .select = Given{.k = 2, .seed = 5}, .weigh = Weigh::kConstant, .scale = 0.5f})},
+      {"entropy override", shape_with({.experts = 6,
+                                       .select = TopP{.p = 0.5f, .inclusive = false, .min_k = 2},
+                                       .entropy_override = EntropyOverride{.threshold = 0.95f}})},
+      {"weights on inputs", shape_with({.experts = 6, .select = TopK{2}, .weight_on = WeightOn::kInput})},
+      {"MoE++", shape_with({.experts = 8, .logit_residual = true, .select = TopK{2}})},
+      {"ReLU", shape_with(softmax)},
+      {"LoRA beside a shared expert", shape_with({.experts = 6, .select = TopK{2}, .scale = 2.0f})},
+      {"heavy ball", shape_with(softmax)},
+      {"Adam, then heavy ball", shape_with(softmax)},
+      {"three rounds", shape_with({.experts = 6, .logit_residual = true, .selection_bias = true, .select = TopK{2}})},
+      {"two rounds of one router", shape_with(softmax)},
+      {"routers one layer ahead", shape_with(softmax)},
   };
+  for (auto& [name, shape] : out) {
+    const std::string_view which = name;
+    if (which == "MoE++") shape.constant_experts = 2, shape.copy_experts = shape.zero_experts = 1;
+    if (which == "ReLU") {
+      shape.activation = {.kind = ActivationKind::kRelu, .gated = false};
+      shape.dense_layers = 1;
+      shape.dense_width = 40;
+    }
+    if (which == "LoRA beside a shared expert") {
+      shape.activation = {.kind = ActivationKind::kIdentity, .gated = false};
+      shape.expert_width = 4;
+      shape.shared_width = 24;
+    }
+    if (which == "heavy ball") shape.residual = HeavyBall{0.7f, -1.0f, 0.2f};
+    if (which == "Adam, then heavy ball") {
+      shape.residual = HeavyBall{};
+      shape.first_residual = AdamLike{.beta2 = 0.99f, .gamma = 0.5f, .eps = 1e-2f};
+    }
+    if (which == "three rounds") shape.rounds = {.count = 3}, shape.shared_width = 16;
+    if (which == "two rounds of one router") {
+      shape.rounds = {.count = 2, .inner_residual = false, .own_routers = false, .shared_last = true};
+      shape.shared_width = 16;
+      shape.residual = Restart();
+    }
+    if (which == "routers one layer ahead") shape.router_back = 1;
+  }
   LanguageModelShape& mixed = out[6].second;
   mixed.dense_layers = 1;
   mixed.dense_width = 40;

@@ -58,9 +58,9 @@ class Reader {
       copy(prefix + "ffn_norm.weight", b.ffn_norm);
       const std::string kind = s.routed(layer) ? "_shexp.weight" : ".weight";
       if (b.gate_up.defined()) copy_network(prefix, kind, b.gate_up, b.down);
-      if (!b.router.defined()) continue;
-      copy(prefix + "ffn_gate_inp.weight", b.router);
-      copy(prefix + "exp_probs_b.bias", b.selection_bias);
+      if (b.routers.empty()) continue;
+      copy(prefix + "ffn_gate_inp.weight", b.routers[0].logits);
+      copy(prefix + "exp_probs_b.bias", b.routers[0].selection_bias);
       copy_experts(prefix, b);
     }
     copy("output_norm.weight", model.output_norm());
@@ -125,6 +125,9 @@ class Reader {
       require(moe == blocks[static_cast<std::size_t>(shape.dense_layers)].moe, "the same experts in all routed layers");
       require(!moe.shared_gate && !moe.output_bias && moe.join_after == 0, "experts that are added up");
       for (const ExpertKind& kind : moe.kinds) require(kind == ExpertKind(), "feed-forward experts");
+      require(moe.rounds == Rounds() && moe.router_back == 0, "one round, routed by what the experts read");
+      require(moe.residual == ResidualRule(), "outputs that are added to the residual stream");
+      require(moe.router.logits == LogitsKind::kLinear && !moe.router.logit_residual, "linear router logits");
       shape.router = moe.router;
     }
     for (const BlockSpec& block : blocks) {
@@ -189,7 +192,7 @@ class Reader {
       copy(prefix + "ffn_down_exps.weight", b.expert_down);
       return;
     }
-    for (std::int64_t e = 0; e < b.router.size(0); ++e) {
+    for (std::int64_t e = 0; e < b.routers[0].logits.size(0); ++e) {
       copy_network(prefix, "." + std::to_string(e) + ".weight", b.expert_gate_up.detach()[e],
                    b.expert_down.detach()[e]);
     }

@@ -4,6 +4,8 @@
 #include <string_view>
 #include <utility>
 
+#include "train/nn/expert_activation.h"
+
 namespace junto {
 namespace {
 
@@ -58,21 +60,24 @@ Ledger work_of_batch(const LanguageModelShape& s, std::int64_t tokens, std::int6
   const double q = static_cast<double>(s.heads * s.head_dim), kv = static_cast<double>(s.kv_heads * s.head_dim);
   const double layers = static_cast<double>(s.layers), dense_layers = static_cast<double>(s.dense_layers);
   const double routed = layers - dense_layers;
-  const double expert = 3 * D * static_cast<double>(s.expert_width);
+  const double expert = expert_flops(s, s.hidden) / 2;
+  const double dense_network = static_cast<double>(projected_width(s.activation, s.dense_width) + s.dense_width);
+  const double shared_rounds = s.rounds.shared_last ? 1 : s.rounds.count;
   const double dense =
-      3 * D * (dense_layers * static_cast<double>(s.dense_width) + routed * static_cast<double>(s.shared_width));
+      D * (dense_layers * dense_network + routed * 3 * static_cast<double>(s.shared_width) * shared_rounds);
+  const double router = router_flops(s, s.hidden);
   const double projections = layers * D * (2 * q + 2 * kv);
   Ledger out;
   out.tokens = tokens;
   out.expert_rows = expert_rows;
   out.work.attention = kBackward * T * (2 * projections + layers * 4 * static_cast<double>(length) * q);
-  out.work.router = kBackward * T * 2 * D * routed * E;
+  out.work.router = kBackward * T * routed * router;
   out.work.experts = kBackward * static_cast<double>(expert_rows) * 2 * expert;
   out.work.dense = kBackward * T * 2 * dense;
   out.work.head = kBackward * T * 2 * D * V;
   // Softmax and its gradient: maximum, difference, exponential, sum, quotient; difference and product.
-  out.work.losses = 7 * T * (V + routed * E);
-  const double read = projections + dense + D * V + routed * E * D + static_cast<double>(busy_experts) * expert;
+  out.work.losses = 7 * T * (V + routed * s.rounds.count * E);
+  const double read = projections + dense + D * V + routed * router / 2 + static_cast<double>(busy_experts) * expert;
   out.bytes = 4.0 * kBackward * read;  // read forward and backward, gradients written
   out.flops = out.work.sum();
   return out;

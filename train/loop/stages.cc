@@ -70,6 +70,9 @@ std::vector<Stage> parse_stages(const Json& json, const LanguageModelShape& mode
     fields.finish();
     if ((stage.router || stage.experts > 0) && model.dense_layers == model.layers)
       fields.fail_here("names experts, but no layer of the model has any");
+    if (stage.experts > model.router.experts && (model.free_experts() > 0 || model.router.logit_residual))
+      fields.fail_at("experts", std::to_string(stage.experts) + ", expected none in a model with free experts or a " +
+                                    "gating residual: these do not grow");
     RouterSpec now = stage.router.value_or(stage_at(out, model.router, 1.0).router);
     now.experts = static_cast<int>(experts);
     if (stage.router || stage.experts > 0) check_router_spec(now, std::string(where) + ": " + fields.path());
@@ -117,13 +120,15 @@ std::unique_ptr<LanguageModel> grown_model(const LanguageModel& from, const Lang
   for (std::size_t layer = 0; layer < model->blocks().size(); ++layer) {
     LanguageModel::Block& block = model->blocks()[layer];
     const LanguageModel::Block& before = from.blocks()[layer];
-    if (block.selection_bias.defined() && before.selection_bias.defined())
-      copy_rows(before.selection_bias, block.selection_bias);
-    if (!block.router.defined()) continue;
-    float* rows = block.router.data_ptr<float>();
-    const std::int64_t columns = block.router.size(1);
-    for (std::int64_t i = before.router.size(0) * columns; i < block.router.numel(); ++i) {
-      rows[i] *= 1.0f + kApart * static_cast<float>(2.0 * random.uniform() - 1.0);
+    for (std::size_t r = 0; r < block.routers.size(); ++r) {
+      const MoeParameters::Router &router = block.routers[r], &old_router = before.routers[r];
+      if (router.selection_bias.defined() && old_router.selection_bias.defined())
+        copy_rows(old_router.selection_bias, router.selection_bias);
+      float* rows = router.logits.data_ptr<float>();
+      const std::int64_t columns = router.logits.size(1);
+      for (std::int64_t i = old_router.logits.size(0) * columns; i < router.logits.numel(); ++i) {
+        rows[i] *= 1.0f + kApart * static_cast<float>(2.0 * random.uniform() - 1.0);
+      }
     }
   }
   return model;

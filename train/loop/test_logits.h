@@ -23,9 +23,12 @@ inline void spread_weights(LanguageModel& model) {
     if (parameter.decays)
       parameter.value.detach().mul_(0.7 / std::sqrt(static_cast<double>(parameter.value.size(-1))) / 0.02);
   }
-  for (LanguageModel::Block& block : model.blocks()) {
-    if (block.selection_bias.defined())
-      block.selection_bias.copy_(at::linspace(-0.1, 0.1, block.selection_bias.size(0)));
+  for (const LanguageModel::RouterPlace& router : model.routers()) {
+    const at::Tensor& bias = router.selection_bias;
+    if (bias.defined()) bias.copy_(at::linspace(-0.1, 0.1, bias.size(0)));
+  }
+  for (LanguageModel::Block& block : model.blocks()) {  // LoRA's begin at 0
+    if (model.shape().activation.kind == ActivationKind::kIdentity) block.expert_down.normal_(0.0, 0.3);
   }
 }
 

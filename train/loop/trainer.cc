@@ -75,11 +75,11 @@ Trainer::Trainer(Recipe recipe)
   if (optimizer_.average.defined()) optimizer_.average.copy_(model_->parameters().values());
 }
 
-void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses, StepReport& report,
-                              std::vector<at::Tensor>& load) {
+void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses, const DrawPlace& draws,
+                              StepReport& report, std::vector<at::Tensor>& load) {
   const double share = 1.0 / static_cast<double>(recipe_.batch.micro_batches);
   const RouterSpec& router = model_->shape().router;
-  const LanguageModel::Output out = model_->forward(batch.inputs);
+  const LanguageModel::Output out = model_->forward(batch.inputs, &draws);
   at::Tensor loss = cross_entropy(out.logits, batch.targets);
   report.loss += loss.item<double>() * share;
   std::int64_t expert_rows = 0, busy = 0;
@@ -91,14 +91,14 @@ void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses
   load.resize(out.routed.size());
   for (std::size_t layer = 0; layer < out.routed.size(); ++layer) {
     const RoutedUnits& routed = out.routed[layer];
-    expert_rows += routed.plan.slots();
-    const at::Tensor rows = load_of_experts(routed.plan, router.experts);
-    busy += (rows > 0).sum().item<std::int64_t>();
+    expert_rows += weighted_slots(model_->shape(), routed.plan);
+    const at::Tensor rows = load_of_experts(routed.asked(), router.experts);
+    busy += (rows.narrow(0, 0, model_->shape().weighted_experts()) > 0).sum().item<std::int64_t>();
     load[layer] = load[layer].defined() ? load[layer] + rows : rows;
     if (losses.balance != 0.0f) {
       at::Tensor scores = routed.scores;
       if (router.score == Score::kSigmoid) scores = scores / scores.sum(1, true).clamp_min(1e-20);
-      add(balance_loss(scores, routed.plan), losses.balance, report.balance);
+      add(balance_loss(scores, routed.asked()), losses.balance, report.balance);
     }
     if (losses.z != 0.0f) add(z_loss(routed.logits), losses.z, report.z);
     if (losses.entropy != 0.0f) add(router_entropy(routed.scores), losses.entropy, report.entropy);
@@ -153,8 +153,9 @@ StepReport Trainer::train_step() {
   parameters.clear_gradients();
   const std::int64_t part = sizes.sequences / sizes.micro_batches;
   for (std::int64_t i = 0; i < sizes.micro_batches; ++i) {
+    const DrawPlace draws{.seed = recipe_.seed, .step = step(), .first_unit = i * part * sizes.length};
     add_micro_batch({batch.inputs.narrow(0, i * part, part), batch.targets.narrow(0, i * part, part)}, scalars.losses,
-                    report, load);
+                    draws, report, load);
   }
   parameters.finish_gradients();
   for (std::size_t p = 0; p < frozen_.size(); ++p) {
@@ -176,14 +177,16 @@ StepReport Trainer::train_step() {
 }
 
 void Trainer::balance(const LossOptions& losses, const std::vector<at::Tensor>& load, StepReport& report) {
-  std::size_t routed = 0;
-  for (LanguageModel::Block& block : model_->blocks()) {
-    if (!block.router.defined()) continue;
-    const at::Tensor rows = load[routed++].to(at::kDouble).contiguous();
+  const std::vector<LanguageModel::RouterPlace> routers = model_->routers();
+  for (const LanguageModel::RouterPlace& router : routers) {
+    at::Tensor rows = load[router.routed[0]];
+    for (std::size_t i = 1; i < router.routed.size(); ++i) rows = rows + load[router.routed[i]];
+    at::Tensor bias = router.selection_bias;
     if (losses.bias_rate > 0.0f) {
-      update_selection_bias(block.selection_bias, load[routed - 1], bias_rate_at(losses, step()), losses.bias_update);
+      update_selection_bias(bias, rows, bias_rate_at(losses, step()), losses.bias_update);
     }
-    const double mean = rows.mean().item<double>(), layers = static_cast<double>(load.size());
+    rows = rows.to(at::kDouble).contiguous();
+    const double mean = rows.mean().item<double>(), layers = static_cast<double>(routers.size());
     if (mean > 0.0) report.busiest += rows.max().item<double>() / mean / layers;
     report.idle += (rows == 0).to(at::kDouble).mean().item<double>() / layers;
     report.load.emplace_back(rows.data_ptr<double>(), rows.data_ptr<double>() + rows.numel());
@@ -232,9 +235,8 @@ void Trainer::save(const std::string& path) const {
 std::vector<std::pair<std::string, at::Tensor>> Trainer::state_tensors() const {
   std::vector<std::pair<std::string, at::Tensor>> out;
   for (const Parameter& parameter : model_->parameters().all()) out.emplace_back(parameter.name, parameter.value);
-  for (std::size_t layer = 0; layer < model_->blocks().size(); ++layer) {
-    const at::Tensor& bias = model_->blocks()[layer].selection_bias;
-    if (bias.defined()) out.emplace_back("blk." + std::to_string(layer) + ".exp_probs_b.bias", bias);
+  for (const LanguageModel::RouterPlace& router : model_->routers()) {
+    if (router.selection_bias.defined()) out.emplace_back(router.bias_name, router.selection_bias);
   }
   out.emplace_back("optimizer.first", optimizer_.first);
   if (optimizer_.second.defined()) out.emplace_back("optimizer.second", optimizer_.second);

@@ -63,7 +63,7 @@ class Trainer {
   bool done() const { return is_over(recipe_.schedule, position()) || stopped_early(); }
 
  private:
-  void add_micro_batch(const TokenBatch& batch, const LossOptions& losses, StepReport& report,
+  void add_micro_batch(const TokenBatch& batch, const LossOptions& losses, const DrawPlace& draws, StepReport& report,
                        std::vector<at::Tensor>& load);
   void balance(const LossOptions& losses, const std::vector<at::Tensor>& load, StepReport& report);
   void check_finite(const StepReport& report, const TokenBatch& batch) const;

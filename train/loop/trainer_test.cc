@@ -118,8 +118,8 @@ TEST(Trainer, GoesOnFromACheckpointToTheBit) {
   for (int step = 5; step < 7; ++step) second.train_step();
   EXPECT_TRUE(at::equal(whole.model().parameters().values(), second.model().parameters().values()));
   for (std::size_t layer = 0; layer < 2; ++layer) {
-    const at::Tensor& bias = whole.model().blocks()[layer].selection_bias;
-    EXPECT_TRUE(at::equal(bias, second.model().blocks()[layer].selection_bias));
+    const at::Tensor& bias = whole.model().blocks()[layer].routers[0].selection_bias;
+    EXPECT_TRUE(at::equal(bias, second.model().blocks()[layer].routers[0].selection_bias));
     EXPECT_GT(bias.abs().max().item<float>(), 0.0f);
   }
   EXPECT_EQ(to_json(whole.ledger()), to_json(second.ledger()));

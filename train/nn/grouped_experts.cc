@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "train/nn/blas.h"
-#include "train/nn/swiglu.h"
+#include "train/nn/expert_activation.h"
 
 namespace junto {
 namespace {
@@ -59,13 +59,18 @@ bool is_small(const ExpertGroups& groups, std::int32_t expert) {
   return groups.begin[expert + 1] - groups.begin[expert] <= kRows * 3 / 2;
 }
 
+struct Sizes {
+  std::int64_t experts, units, slots, hidden, width;  // E, U, N, D, H
+  std::int64_t projected;                             // P: 2H with a gate, else H
+};
+
 /// The gradients of the weights of experts that are not small.
-std::vector<Task> gradient_tasks(const ExpertGroups& groups, std::int64_t hidden, std::int64_t width) {
+std::vector<Task> gradient_tasks(const ExpertGroups& groups, const Sizes& n) {
   std::vector<Task> tasks;
   for (const std::int32_t expert : groups.active) {
     if (is_small(groups, expert)) continue;
     for (const bool of_down : {false, true}) {
-      const std::int64_t rows = of_down ? hidden : 2 * width, columns = of_down ? width : hidden;
+      const std::int64_t rows = of_down ? n.hidden : n.projected, columns = of_down ? n.width : n.hidden;
       for (std::int64_t row = 0; row < rows; row += kGradientRows) {
         Task task{.expert = expert, .begin = groups.begin[expert], .end = groups.begin[expert + 1], .of_down = of_down};
         task.row = row;
@@ -79,22 +84,20 @@ std::vector<Task> gradient_tasks(const ExpertGroups& groups, std::int64_t hidden
   return tasks;
 }
 
-struct Sizes {
-  std::int64_t experts, units, slots, hidden, width;  // E, U, N, D, H
-};
-
 /// What travels from forward to backward beside tensors.
 struct Carried : torch::CustomClassHolder {
   std::shared_ptr<const GroupedSlots> slots;
   std::shared_ptr<ExpertGradients> gradients;
+  Activation activation;
 };
 
 template <class T>
-void forward_places(const GroupedSlots& slots, const Sizes& n, const T* x, const T* weights, const T* gate_up,
-                    const T* down, T* rows, T* row_weight, T* projected, T* hidden, T* out_rows, T* out) {
+void forward_places(const Activation& activation, const GroupedSlots& slots, const Sizes& n, const T* x,
+                    const T* weights, const T* gate_up, const T* down, T* rows, T* row_weight, T* projected, T* hidden,
+                    T* out_rows, T* out) {
   const ExpertGroups& groups = slots.groups;
   const std::vector<Task> tasks = row_tasks(groups);
-  const std::int64_t D = n.hidden, H = n.width;
+  const std::int64_t D = n.hidden, H = n.width, P = n.projected;
 #pragma omp parallel
   {
 #pragma omp for schedule(dynamic, 1)
@@ -105,9 +108,8 @@ void forward_places(const GroupedSlots& slots, const Sizes& n, const T* x, const
         std::memcpy(rows + place * D, x + groups.unit[place] * D, D * sizeof(T));
         row_weight[place] = weights[groups.slot[place]];
       }
-      gemm(kNo, kYes, count, 2 * H, D, rows + at * D, D, gate_up + e * 2 * H * D, D, T(0), projected + at * 2 * H,
-           2 * H);
-      weighted_swiglu(projected + at * 2 * H, row_weight + at, count, H, hidden + at * H);
+      gemm(kNo, kYes, count, P, D, rows + at * D, D, gate_up + e * P * D, D, T(0), projected + at * P, P);
+      weighted_activation(activation, projected + at * P, row_weight + at, count, H, hidden + at * H);
       gemm(kNo, kYes, count, D, H, hidden + at * H, H, down + e * D * H, H, T(0), out_rows + at * D, D);
     }
 #pragma omp for schedule(static)
@@ -134,31 +136,33 @@ struct WeightGradients {
 template <class T>
 void weight_gradient(const Task& task, const Sizes& n, const T* rows, const T* hidden, const T* d_out_rows,
                      const T* d_projected, const WeightGradients<T>& into) {
-  const std::int64_t D = n.hidden, H = n.width, at = task.begin, count = task.end - task.begin, e = task.expert;
+  const std::int64_t D = n.hidden, H = n.width, P = n.projected, at = task.begin, count = task.end - task.begin,
+                     e = task.expert;
   if (task.of_down) {
     gemm(kYes, kNo, task.rows, H, count, d_out_rows + at * D + task.row, D, hidden + at * H, H, into.keep,
          into.down + (e * D + task.row) * H, H);
   } else {
-    gemm(kYes, kNo, task.rows, D, count, d_projected + at * 2 * H + task.row, 2 * H, rows + at * D, D, into.keep,
-         into.gate_up + (e * 2 * H + task.row) * D, D);
+    gemm(kYes, kNo, task.rows, D, count, d_projected + at * P + task.row, P, rows + at * D, D, into.keep,
+         into.gate_up + (e * P + task.row) * D, D);
   }
 }
 
 template <class T>
-void backward_places(const GroupedSlots& slots, const Sizes& n, const T* d_out, const T* rows, const T* row_weight,
-                     const T* projected, const T* hidden, const T* gate_up, const T* down, T* d_out_rows, T* d_hidden,
-                     T* d_projected, T* d_rows, T* d_row_weight, const WeightGradients<T>* into, T* d_x, T* d_weights) {
+void backward_places(const Activation& activation, const GroupedSlots& slots, const Sizes& n, const T* d_out,
+                     const T* rows, const T* row_weight, const T* projected, const T* hidden, const T* gate_up,
+                     const T* down, T* d_out_rows, T* d_hidden, T* d_projected, T* d_rows, T* d_row_weight,
+                     const WeightGradients<T>* into, T* d_x, T* d_weights) {
   const ExpertGroups& groups = slots.groups;
   const std::vector<Task> tasks = row_tasks(groups);
-  const std::vector<Task> later = into != nullptr ? gradient_tasks(groups, n.hidden, n.width) : std::vector<Task>();
-  const std::int64_t D = n.hidden, H = n.width;
+  const std::vector<Task> later = into != nullptr ? gradient_tasks(groups, n) : std::vector<Task>();
+  const std::int64_t D = n.hidden, H = n.width, P = n.projected;
 #pragma omp parallel
   {
     if (into != nullptr && into->keep == T(0)) {
 #pragma omp for schedule(static) nowait
       for (std::int64_t e = 0; e < n.experts; ++e) {
         if (groups.begin[e + 1] > groups.begin[e]) continue;
-        std::fill(into->gate_up + e * 2 * H * D, into->gate_up + (e + 1) * 2 * H * D, T(0));
+        std::fill(into->gate_up + e * P * D, into->gate_up + (e + 1) * P * D, T(0));
         std::fill(into->down + e * D * H, into->down + (e + 1) * D * H, T(0));
       }
     }
@@ -170,15 +174,14 @@ void backward_places(const GroupedSlots& slots, const Sizes& n, const T* d_out, 
         std::memcpy(d_out_rows + place * D, d_out + groups.unit[place] * D, D * sizeof(T));
       }
       gemm(kNo, kNo, count, H, D, d_out_rows + at * D, D, down + e * D * H, H, T(0), d_hidden + at * H, H);
-      weighted_swiglu_backward(projected + at * 2 * H, row_weight + at, d_hidden + at * H, count, H,
-                               d_projected + at * 2 * H, d_row_weight + at);
+      weighted_activation_backward(activation, projected + at * P, row_weight + at, d_hidden + at * H, count, H,
+                                   d_projected + at * P, d_row_weight + at);
       if (d_x != nullptr) {
-        gemm(kNo, kNo, count, D, 2 * H, d_projected + at * 2 * H, 2 * H, gate_up + e * 2 * H * D, D, T(0),
-             d_rows + at * D, D);
+        gemm(kNo, kNo, count, D, P, d_projected + at * P, P, gate_up + e * P * D, D, T(0), d_rows + at * D, D);
       }
       if (into == nullptr || !is_small(groups, task.expert)) continue;
       Task whole = task;
-      whole.rows = 2 * H;
+      whole.rows = P;
       weight_gradient(whole, n, rows, hidden, d_out_rows, d_projected, *into);
       whole.of_down = true;
       whole.rows = D;
@@ -204,27 +207,32 @@ void backward_places(const GroupedSlots& slots, const Sizes& n, const T* d_out, 
   }
 }
 
-Sizes sizes_of(const GroupedSlots& slots, std::int64_t hidden, std::int64_t width) {
-  return {.experts = slots.experts, .units = slots.units(), .slots = slots.slots(), .hidden = hidden, .width = width};
+Sizes sizes_of(const GroupedSlots& slots, const Activation& activation, std::int64_t hidden, std::int64_t width) {
+  return {.experts = slots.experts,
+          .units = slots.units(),
+          .slots = slots.slots(),
+          .hidden = hidden,
+          .width = width,
+          .projected = projected_width(activation, width)};
 }
 
 struct GroupedExpertsFunction : torch::autograd::Function<GroupedExpertsFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x_in, const at::Tensor& weights_in,
                             const at::Tensor& gate_up_in, const at::Tensor& down_in,
                             const std::shared_ptr<const GroupedSlots>& slots,
-                            const std::shared_ptr<ExpertGradients>& gradients) {
+                            const std::shared_ptr<ExpertGradients>& gradients, const Activation& activation) {
     at::AutoDispatchBelowADInplaceOrView guard;
     const at::Tensor x = x_in.contiguous(), weights = weights_in.contiguous();
     const at::Tensor gate_up = gate_up_in.contiguous(), down = down_in.contiguous();
-    const Sizes n = sizes_of(*slots, x.size(1), down.size(2));
+    const Sizes n = sizes_of(*slots, activation, x.size(1), down.size(2));
     const auto options = x.options().requires_grad(false);
     const at::Tensor rows = at::empty({n.slots, n.hidden}, options), row_weight = at::empty({n.slots}, options);
-    const at::Tensor projected = at::empty({n.slots, 2 * n.width}, options);
+    const at::Tensor projected = at::empty({n.slots, n.projected}, options);
     const at::Tensor hidden = at::empty({n.slots, n.width}, options);
     const at::Tensor out_rows = at::empty({n.slots, n.hidden}, options);
     const at::Tensor out = at::empty({n.units, n.hidden}, options);
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "grouped_experts", [&] {
-      forward_places<scalar_t>(*slots, n, x.data_ptr<scalar_t>(), weights.data_ptr<scalar_t>(),
+      forward_places<scalar_t>(activation, *slots, n, x.data_ptr<scalar_t>(), weights.data_ptr<scalar_t>(),
                                gate_up.data_ptr<scalar_t>(), down.data_ptr<scalar_t>(), rows.data_ptr<scalar_t>(),
                                row_weight.data_ptr<scalar_t>(), projected.data_ptr<scalar_t>(),
                                hidden.data_ptr<scalar_t>(), out_rows.data_ptr<scalar_t>(), out.data_ptr<scalar_t>());
@@ -233,6 +241,7 @@ struct GroupedExpertsFunction : torch::autograd::Function<GroupedExpertsFunction
     auto carried = c10::make_intrusive<Carried>();
     carried->slots = slots;
     carried->gradients = gradients;
+    carried->activation = activation;
     context->saved_data["carried"] =
         c10::IValue::make_capsule(c10::intrusive_ptr<torch::CustomClassHolder>(std::move(carried)));
     context->saved_data["x"] = x_in.requires_grad();
@@ -248,14 +257,15 @@ struct GroupedExpertsFunction : torch::autograd::Function<GroupedExpertsFunction
     const at::Tensor &gate_up = saved[4], &down = saved[5];
     const auto carried = context->saved_data["carried"].toCapsule();
     const GroupedSlots& slots = *static_cast<const Carried&>(*carried).slots;
+    const Activation activation = static_cast<const Carried&>(*carried).activation;
     ExpertGradients* in_place = static_cast<const Carried&>(*carried).gradients.get();
     const bool of_x = context->saved_data["x"].toBool(), of_experts = context->saved_data["experts"].toBool();
-    const Sizes n = sizes_of(slots, rows.size(1), hidden.size(1));
+    const Sizes n = sizes_of(slots, activation, rows.size(1), hidden.size(1));
     const at::Tensor d_out = d_outs[0].contiguous();
     const auto options = rows.options();
     const at::Tensor d_out_rows = at::empty({n.slots, n.hidden}, options);
     const at::Tensor d_hidden = at::empty({n.slots, n.width}, options);
-    const at::Tensor d_projected = at::empty({n.slots, 2 * n.width}, options);
+    const at::Tensor d_projected = at::empty({n.slots, n.projected}, options);
     const at::Tensor d_row_weight = at::empty({n.slots}, options), d_weights = at::empty({n.slots}, options);
     at::Tensor d_rows, d_x, d_gate_up, d_down;
     if (of_x) {
@@ -273,7 +283,7 @@ struct GroupedExpertsFunction : torch::autograd::Function<GroupedExpertsFunction
                 .down = d_down.data_ptr<scalar_t>(),
                 .keep = static_cast<scalar_t>(in_place != nullptr && in_place->filled() ? 1 : 0)};
       }
-      backward_places<scalar_t>(slots, n, d_out.data_ptr<scalar_t>(), rows.data_ptr<scalar_t>(),
+      backward_places<scalar_t>(activation, slots, n, d_out.data_ptr<scalar_t>(), rows.data_ptr<scalar_t>(),
                                 row_weight.data_ptr<scalar_t>(), projected.data_ptr<scalar_t>(),
                                 hidden.data_ptr<scalar_t>(), gate_up.data_ptr<scalar_t>(), down.data_ptr<scalar_t>(),
                                 d_out_rows.data_ptr<scalar_t>(), d_hidden.data_ptr<scalar_t>(),
@@ -285,7 +295,7 @@ struct GroupedExpertsFunction : torch::autograd::Function<GroupedExpertsFunction
       in_place->mark_filled();
       d_gate_up = d_down = at::Tensor();
     }
-    return {d_x, d_weights, d_gate_up, d_down, at::Tensor(), at::Tensor()};
+    return {d_x, d_weights, d_gate_up, d_down, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -313,7 +323,7 @@ ExpertGradients::ExpertGradients(at::Tensor& gate_up, at::Tensor& down) {
 
 at::Tensor grouped_experts(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& gate_up,
                            const at::Tensor& down, std::shared_ptr<const GroupedSlots> slots,
-                           std::shared_ptr<ExpertGradients> gradients) {
+                           std::shared_ptr<ExpertGradients> gradients, const Activation& activation) {
   TORCH_CHECK(x.dim() == 2 && x.size(0) == slots->units(), "grouped_experts: x is ", x.sizes(), ", expected [",
               slots->units(), ", D]");
   const std::int64_t D = x.size(1), E = slots->experts;
@@ -321,12 +331,14 @@ at::Tensor grouped_experts(const at::Tensor& x, const at::Tensor& weights, const
               ", expected [", slots->slots(), "]");
   TORCH_CHECK(down.dim() == 3 && down.size(0) == E && down.size(1) == D, "grouped_experts: down is ", down.sizes(),
               ", expected [", E, ", ", D, ", H]");
-  TORCH_CHECK(gate_up.dim() == 3 && gate_up.size(0) == E && gate_up.size(1) == 2 * down.size(2) && gate_up.size(2) == D,
-              "grouped_experts: gate_up is ", gate_up.sizes(), ", expected [", E, ", ", 2 * down.size(2), ", ", D, "]");
+  TORCH_CHECK(activation.kind != ActivationKind::kSwigluOai, "grouped_experts: swiglu_oai has no backward");
+  const std::int64_t P = projected_width(activation, down.size(2));
+  TORCH_CHECK(gate_up.dim() == 3 && gate_up.size(0) == E && gate_up.size(1) == P && gate_up.size(2) == D,
+              "grouped_experts: gate_up is ", gate_up.sizes(), ", expected [", E, ", ", P, ", ", D, "]");
   for (const at::Tensor* tensor : {&weights, &gate_up, &down}) {
     TORCH_CHECK(tensor->scalar_type() == x.scalar_type(), "grouped_experts: types differ");
   }
-  return GroupedExpertsFunction::apply(x, weights, gate_up, down, slots, gradients);
+  return GroupedExpertsFunction::apply(x, weights, gate_up, down, slots, gradients, activation);
 }
 
 }  // namespace junto

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "moe/dispatch.h"
+#include "moe/expert_kind.h"
 #include "moe/route_plan.h"
 
 namespace junto {
@@ -45,14 +46,16 @@ class ExpertGradients {
   bool empty_ = true;
 };
 
-/// out[u] = sum over the slots s of unit u, in slot order, of weights[s] * down_e (silu(gate_e x[u]) * up_e x[u]).
+/// out[u] = sum over the slots s of unit u, in slot order, of weights[s] * down_e (act(gate_e x[u]) * up_e x[u]), or
+/// down_e act(up_e x[u]) where the activation is not gated. kSwigluOai is not supported.
 ///
-/// x [units, D]; weights [slots]; gate_up [E, 2H, D], an expert's gate rows before its up rows; down [E, D, H]; out
+/// x [units, D]; weights [slots]; gate_up [E, 2H, D], an expert's gate rows before its up rows, without a gate [E, H,
+/// D]; down [E, D, H]; out
 /// [units, D]; units without slots get 0. Gradients of x, weights, gate_up and down; those of gate_up and down go to
 /// `gradients` where it is given. Experts without rows get gradients of 0. The bits of out and of all gradients do not
 /// depend on the number of threads. There is no second derivative: backward under create_graph throws.
 at::Tensor grouped_experts(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& gate_up,
                            const at::Tensor& down, std::shared_ptr<const GroupedSlots> slots,
-                           std::shared_ptr<ExpertGradients> gradients = nullptr);
+                           std::shared_ptr<ExpertGradients> gradients = nullptr, const Activation& activation = {});
 
 }  // namespace junto

@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 #include "moe/json_fields.h"
+#include "train/nn/expert_activation.h"
+#include "train/nn/feed_forward.h"
 
 namespace junto {
 namespace {
@@ -15,16 +17,6 @@ constexpr std::int64_t kLargest = 1 << 20;
 
 at::Tensor norm_rows(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return x * at::rsqrt(x.square().mean(-1, /*keepdim=*/true) + eps) * weight;
-}
-
-at::Tensor project(const at::Tensor& x, const at::Tensor& weight) {
-  return at::mm(x, weight.t());
-}
-
-at::Tensor swiglu(const at::Tensor& x, const at::Tensor& gate_up, const at::Tensor& down) {
-  const std::int64_t width = down.size(1);
-  const at::Tensor projected = project(x, gate_up);
-  return project(at::silu(projected.narrow(1, 0, width)) * projected.narrow(1, width, width), down);
 }
 
 /// Rotates halves of the head: x [B, heads, S, head_dim]; cosine and sine [S, head_dim / 2].
@@ -36,6 +28,18 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tenso
 
 void read(JsonFields& fields, std::string_view key, std::int64_t min, std::int64_t& value) {
   value = fields.integer(key, min, kLargest).value_or(value);
+}
+
+/// {"constant": 2, "copy": 1, "zero": 1}: of the router's experts, the last so many.
+void read_free_experts(const Json& json, std::string_view where, MoeShape& shape) {
+  JsonFields fields(json, where, "model: free_experts");
+  const auto count = [&](std::string_view key) {
+    return static_cast<int>(fields.integer(key, 0, 1 << 16).value_or(0));
+  };
+  shape.constant_experts = count("constant");
+  shape.copy_experts = count("copy");
+  shape.zero_experts = count("zero");
+  fields.finish();
 }
 
 }  // namespace
@@ -60,7 +64,17 @@ LanguageModelShape parse_language_model_shape(const Json& json, std::string_view
   read(fields, "dense_width", 0, shape.dense_width);
   read(fields, "expert_width", 0, shape.expert_width);
   read(fields, "shared_width", 0, shape.shared_width);
+  const auto part = [&](std::string_view key, const auto& parse, auto& value) {
+    if (const Json* found = fields.any(key)) value = parse(*found, where);
+  };
+  part("activation", parse_activation, shape.activation);
+  if (const Json* free = fields.any("free_experts")) read_free_experts(*free, where, shape);
+  part("rounds", parse_rounds, shape.rounds);
+  part("residual", parse_residual_rule, shape.residual);
+  part("first_residual", parse_residual_rule, shape.first_residual);
+  shape.router_back = static_cast<int>(fields.integer("router_back", 0, 64).value_or(0));
   const Json* router = fields.any("router");
+  const Json* training = fields.any("router_training");
   fields.finish();
   const auto number = [](std::int64_t value) { return std::to_string(value); };
   if (shape.heads % shape.kv_heads != 0) {
@@ -77,10 +91,11 @@ LanguageModelShape parse_language_model_shape(const Json& json, std::string_view
   if (router == nullptr)
     fields.fail_at("router", "missing, expected how " + number(shape.layers - shape.dense_layers) + " layers route");
   shape.router = parse_router_spec(*router, where);
-  if (shape.router.logits != LogitsKind::kLinear)
-    fields.fail_at("router", "of other than linear logits, which cannot be trained yet");
-  if (shape.router.weight_on != WeightOn::kOutput)
-    fields.fail_at("router", "with weights on inputs, which cannot be trained yet");
+  shape.router_training = parse_router_training(training != nullptr ? *training : Json::object(), shape.router, where);
+  if (shape.router_back > 0 && shape.rounds.count > 1) {
+    fields.fail_at("router_back", number(shape.router_back) + ", expected 0 with several rounds");
+  }
+  check_moe_shape(shape, std::string(where) + ": model");
   return shape;
 }
 
@@ -113,25 +128,23 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed) : sha
       norm(prefix + "attn_k_norm.weight", s.head_dim, b.k_norm);
     }
     norm(prefix + "ffn_norm.weight", s.hidden, b.ffn_norm);
-    const std::int64_t width = s.routed(layer) ? s.shared_width : s.dense_width;
-    if (width > 0) {
-      matrix(prefix + "ffn_gate_up.weight", {2 * width, s.hidden}, b.gate_up, kDeviation);
-      matrix(prefix + "ffn_down.weight", {s.hidden, width}, b.down, residual);
+    if (s.routed(layer)) {
+      const int carried = layer > s.dense_layers ? s.router.experts : 0;
+      request_moe_parameters(s, s.hidden, prefix, carried, kDeviation, residual, b, requests);
+    } else {
+      matrix(prefix + "ffn_gate_up.weight", {projected_width(s.activation, s.dense_width), s.hidden}, b.gate_up,
+             kDeviation);
+      matrix(prefix + "ffn_down.weight", {s.hidden, s.dense_width}, b.down, residual);
     }
-    if (!s.routed(layer)) continue;
-    const std::int64_t experts = s.router.experts;
-    matrix(prefix + "ffn_gate_inp.weight", {experts, s.hidden}, b.router, kDeviation);
-    matrix(prefix + "ffn_gate_up_exps.weight", {experts, 2 * s.expert_width, s.hidden}, b.expert_gate_up, kDeviation);
-    matrix(prefix + "ffn_down_exps.weight", {experts, s.hidden, s.expert_width}, b.expert_down, residual);
-    if (s.router.selection_bias) b.selection_bias = at::zeros({experts}, at::kFloat);
   }
   norm("output_norm.weight", s.hidden, output_norm_);
   if (!s.tied_embeddings) matrix("output.weight", {s.vocabulary, s.hidden}, head_, kDeviation);
   parameters_ = Parameters(requests, seed);
   for (std::int64_t layer = s.dense_layers; layer < s.layers; ++layer) {
-    blocks_[layer].gradients = parameters_.write_in_place(blocks_[layer].expert_gate_up, blocks_[layer].expert_down);
+    MoeParameters& moe = blocks_[layer];
+    moe.gradients = parameters_.write_in_place(moe.expert_gate_up, moe.expert_down);
   }
-  if (s.dense_layers < s.layers) router_ = compile_router(s.router, LayerPolicy());
+  if (s.dense_layers < s.layers) routers_ = compile_routers(s);
 
   const std::int64_t half = s.head_dim / 2;
   cosine_ = at::empty({s.context, half}, at::kFloat);
@@ -181,29 +194,64 @@ at::Tensor LanguageModel::attention(const Block& block, const at::Tensor& x, std
   return project(mixed.transpose(1, 2).reshape({sequences * length, s.heads * s.head_dim}), block.output);
 }
 
-at::Tensor LanguageModel::feed_forward(const Block& block, const at::Tensor& x,
-                                       std::vector<RoutedUnits>& routed) const {
-  at::Tensor out;
-  if (block.gate_up.defined()) out = swiglu(x, block.gate_up, block.down);
-  if (!block.router.defined()) return out;
-  RoutedUnits units = route_under_autograd(router_, project(x, block.router), block.selection_bias);
-  const at::Tensor mixed = grouped_experts(x, units.weights, block.expert_gate_up, block.expert_down,
-                                           group_slots(units.plan, shape_.router.experts), block.gradients);
-  routed.push_back(std::move(units));
-  return out.defined() ? out + mixed : mixed;
+LanguageModel::Output LanguageModel::forward(const at::Tensor& tokens, const DrawPlace* draws) const {
+  const LanguageModelShape& s = shape_;
+  const std::int64_t sequences = tokens.size(0), length = tokens.size(1);
+  TORCH_CHECK(length <= s.context, "LanguageModel: ", length, " tokens, expected 1..", s.context);
+  const at::Tensor ids = tokens.reshape({-1}).contiguous();
+  MoePass pass;
+  pass.training = draws != nullptr;
+  if (draws != nullptr) pass.place = *draws;
+  if (std::holds_alternative<Given>(s.router.select)) {
+    pass.keys.assign(ids.data_ptr<std::int64_t>(), ids.data_ptr<std::int64_t>() + ids.numel());
+  }
+  ResidualMoments moments;
+  std::vector<at::Tensor> read;  // by the routed layers so far
+  at::Tensor x = at::embedding(embedding_, ids);
+  for (std::int64_t layer = 0; layer < s.layers; ++layer) {
+    const Block& block = blocks_[layer];
+    x = x + attention(block, norm_rows(x, block.attn_norm, s.norm_eps), sequences, length);
+    if (!s.routed(layer)) {
+      x = x + feed_forward(s.activation, norm_rows(x, block.ffn_norm, s.norm_eps), block.gate_up, block.down);
+      continue;
+    }
+    const ResidualRule& rule = s.residual_of(layer);
+    read.push_back(norm_rows(look_ahead(rule, x, moments), block.ffn_norm, s.norm_eps));
+    const auto back = static_cast<std::size_t>(s.router_back);
+    const at::Tensor router_input = back > 0 && read.size() > back ? read[read.size() - 1 - back] : at::Tensor();
+    const at::Tensor out = moe_layer(s, routers_, block, read.back(), pass, router_input);
+    x = join_residual(rule, x, out, read.back(), moments);
+  }
+  return {.logits = project(norm_rows(x, output_norm_, s.norm_eps), head()), .routed = std::move(pass.routed)};
 }
 
-LanguageModel::Output LanguageModel::forward(const at::Tensor& tokens) const {
-  const std::int64_t sequences = tokens.size(0), length = tokens.size(1);
-  TORCH_CHECK(length <= shape_.context, "LanguageModel: ", length, " tokens, expected 1..", shape_.context);
-  Output output;
-  at::Tensor x = at::embedding(embedding_, tokens.reshape({-1}));
-  for (const Block& block : blocks_) {
-    x = x + attention(block, norm_rows(x, block.attn_norm, shape_.norm_eps), sequences, length);
-    x = x + feed_forward(block, norm_rows(x, block.ffn_norm, shape_.norm_eps), output.routed);
+std::vector<LanguageModel::RouterPlace> LanguageModel::routers() const {
+  std::vector<RouterPlace> places;
+  std::size_t routed = 0;
+  for (std::int64_t layer = shape_.dense_layers; layer < shape_.layers; ++layer) {
+    const std::vector<MoeParameters::Router>& routers = blocks_[layer].routers;
+    const std::size_t first = places.size();
+    for (std::size_t r = 0; r < routers.size(); ++r) {
+      const std::string number = r > 0 ? "." + std::to_string(r) : "";
+      places.push_back({.bias_name = "blk." + std::to_string(layer) + ".exp_probs_b" + number + ".bias",
+                        .selection_bias = routers[r].selection_bias,
+                        .routed = {}});
+    }
+    for (int round = 0; round < shape_.rounds.count; ++round) {
+      places[first + static_cast<std::size_t>(shape_.rounds.router_of(round))].routed.push_back(routed++);
+    }
   }
-  output.logits = project(norm_rows(x, output_norm_, shape_.norm_eps), head());
-  return output;
+  return places;
+}
+
+void LanguageModel::set_routing(const RouterSpec& router, const RouterTraining& training) {
+  TORCH_CHECK(router.experts == shape_.router.experts && router.logits == shape_.router.logits &&
+                  router.logit_residual == shape_.router.logit_residual &&
+                  router.selection_bias == shape_.router.selection_bias,
+              "LanguageModel: a router of other parameters, expected other rules alone");
+  shape_.router = router;
+  shape_.router_training = training;
+  routers_ = compile_routers(shape_);
 }
 
 }  // namespace junto

@@ -1,5 +1,6 @@
 // A decoder language model under autograd: RMSNorm before each sublayer, rotary positions, grouped-query attention,
-// SwiGLU, experts in any layers. What it computes, the engine computes from the file that export_gguf() writes.
+// feed-forward networks, experts in any layers. What it computes, the engine computes from the file that export_gguf()
+// writes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,12 +12,14 @@
 
 #include "base/json.h"
 #include "moe/router_spec.h"
+#include "train/nn/moe_layer.h"
 #include "train/nn/parameters.h"
-#include "train/nn/route.h"
+#include "train/nn/residual.h"
 
 namespace junto {
 
-struct LanguageModelShape {
+/// With what its routed layers are.
+struct LanguageModelShape : MoeShape {
   std::int64_t vocabulary = 257;  // V
   std::int64_t hidden = 128;      // D
   std::int64_t layers = 4;
@@ -28,13 +31,16 @@ struct LanguageModelShape {
   float norm_eps = 1e-5f;
   bool qk_norm = true;  // RMSNorm of q and k per head, before rotation (Qwen3)
   bool tied_embeddings = true;
-  std::int64_t dense_layers = 0;  // the first layers have no experts but one feed-forward network
-  std::int64_t dense_width = 0;   // of theirs
-  std::int64_t expert_width = 0;  // of each expert; 0 where all layers are dense
-  std::int64_t shared_width = 0;  // of an expert that all tokens go through; 0: none
-  RouterSpec router;
+  std::int64_t dense_layers = 0;               // the first layers have no experts but one feed-forward network
+  std::int64_t dense_width = 0;                // of theirs
+  ResidualRule residual;                       // of routed layers
+  std::optional<ResidualRule> first_residual;  // of the first of them, where it differs
+  int router_back = 0;  // a router reads what the routed layer so many below reads, where there is one
 
   bool routed(std::int64_t layer) const { return layer >= dense_layers; }
+  const ResidualRule& residual_of(std::int64_t layer) const {
+    return layer == dense_layers && first_residual ? *first_residual : residual;
+  }
 };
 
 /// Throws Error naming the field, what is there and what is allowed.
@@ -48,19 +54,28 @@ class LanguageModel {
 
   struct Output {
     at::Tensor logits;                // [sequences * length, V]
-    std::vector<RoutedUnits> routed;  // of each routed layer
+    std::vector<RoutedUnits> routed;  // of each routing: routed layers in order, each with its rounds
   };
-  /// tokens [sequences, length], int64.
-  Output forward(const at::Tensor& tokens) const;
+  /// tokens [sequences, length], int64. As the finished model computes; with `draws` as it does in training: with the
+  /// noise, capacity and rules that training has, drawn from there.
+  Output forward(const at::Tensor& tokens, const DrawPlace* draws = nullptr) const;
 
-  struct Block {
+  /// With the parameters of its experts. A dense layer has no routers, and `gate_up` [2F, D] or [F, D] and `down` [D,
+  /// F] are those of its only network.
+  struct Block : MoeParameters {
     at::Tensor attn_norm, q, k, v, output, q_norm, k_norm, ffn_norm;
-    at::Tensor gate_up, down;                // [2F, D], [D, F]: the layer's only network, or the shared expert
-    at::Tensor router;                       // [E, D]
-    at::Tensor expert_gate_up, expert_down;  // [E, 2H, D], [E, D, H]
-    at::Tensor selection_bias;               // [E], no parameter: loss-free balancing moves it
-    std::shared_ptr<ExpertGradients> gradients;
   };
+
+  /// A router and where its plans stand in Output::routed.
+  struct RouterPlace {
+    std::string bias_name;      // of its selection bias in a checkpoint: "blk.3.exp_probs_b.bias"
+    at::Tensor selection_bias;  // [E], undefined where the spec has none
+    std::vector<std::size_t> routed;
+  };
+  std::vector<RouterPlace> routers() const;
+
+  /// Other rules of routing from now on, for schedules: experts and matrices stay what they are.
+  void set_routing(const RouterSpec& router, const RouterTraining& training);
 
   const LanguageModelShape& shape() const { return shape_; }
   Parameters& parameters() { return parameters_; }
@@ -73,10 +88,9 @@ class LanguageModel {
 
  private:
   at::Tensor attention(const Block& block, const at::Tensor& x, std::int64_t sequences, std::int64_t length) const;
-  at::Tensor feed_forward(const Block& block, const at::Tensor& x, std::vector<RoutedUnits>& routed) const;
 
   LanguageModelShape shape_;
-  CompiledRouter router_;
+  MoeRouters routers_;
   at::Tensor embedding_, output_norm_, head_;
   std::vector<Block> blocks_;
   Parameters parameters_;

@@ -55,6 +55,26 @@ at::Tensor balance_loss(const at::Tensor& scores, const RoutePlan& plan, LoadSha
   return terms.sum() * static_cast<double>(scores.size(1));
 }
 
+at::Tensor single_expert_balance_loss(const at::Tensor& scores, const RoutePlan& plan, const at::Tensor& counted) {
+  const at::Tensor count = counts(counted, scores);
+  at::Tensor single = count.clone();
+  for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
+    if (plan.experts_of(unit).size() != 1) single[unit] = 0.0;
+  }
+  const at::Tensor share_of = slots_of(plan, scores, single, {}, 1).squeeze(0) / single.sum().clamp_min(1.0);
+  const at::Tensor mass = at::mv(scores.t(), count) / count.sum().clamp_min(1.0);
+  return (share_of * mass).sum() * static_cast<double>(scores.size(1));
+}
+
+at::Tensor weight_balance_loss(const at::Tensor& scores, const at::Tensor& weights, const RoutePlan& plan,
+                               const at::Tensor& counted) {
+  const at::Tensor count = counts(counted, scores), units = count.sum().clamp_min(1.0);
+  const at::Tensor counting = weights * count.index_select(0, units_of_slots(plan));
+  const at::Tensor of_experts =
+      at::zeros({scores.size(1)}, count.options()).index_add(0, experts_of_slots(plan), counting);
+  return (of_experts / units * at::mv(scores.t(), count) / units).sum() * static_cast<double>(scores.size(1));
+}
+
 at::Tensor sequence_balance_loss(const at::Tensor& scores, const RoutePlan& plan, const at::Tensor& sequence_of_unit,
                                  std::int64_t sequences, LoadShare share, const at::Tensor& counted) {
   const at::Tensor count = counts(counted, scores);
@@ -88,6 +108,25 @@ at::Tensor router_entropy(const at::Tensor& probabilities, Entropy kind, double 
     of_units = kind == Entropy::kTsallis ? (1.0 - power_sum) / (order - 1.0) : power_sum.log() / (1.0 - order);
   }
   return mean_of_counted(of_units, counts(counted, probabilities));
+}
+
+at::Tensor relative_router_entropy(const at::Tensor& probabilities, Entropy kind, double order, double eps,
+                                   const at::Tensor& counted) {
+  const double experts = static_cast<double>(probabilities.size(1));
+  if (experts < 2.0) return (probabilities * 0.0).sum();
+  const bool shannon = kind == Entropy::kShannon || std::fabs(order - 1.0) < 1e-3;
+  const double most =
+      shannon || kind == Entropy::kRenyi ? std::log(experts) : (1.0 - std::pow(experts, 1.0 - order)) / (order - 1.0);
+  return router_entropy(probabilities + eps, shannon ? Entropy::kShannon : kind, order, counted) / most;
+}
+
+at::Tensor orthogonality_loss(const at::Tensor& experts) {
+  const std::int64_t count = experts.size(0);
+  TORCH_CHECK(count > 1, "orthogonality_loss: ", count, " experts, expected at least two");
+  const at::Tensor rows = experts.reshape({count, -1});
+  const at::Tensor unit = rows * at::rsqrt(rows.square().sum(1, /*keepdim=*/true).clamp_min(1e-24));
+  const at::Tensor cosines = at::mm(unit, unit.t());
+  return cosines.triu(1).square().sum() * (2.0 / static_cast<double>(count * (count - 1)));
 }
 
 at::Tensor importance_loss(const at::Tensor& scores, const at::Tensor& counted) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "moe/route_plan.h"
+#include "moe/router_spec.h"
 
 namespace junto {
 
@@ -24,6 +25,15 @@ enum class LoadShare : std::uint8_t {
 at::Tensor balance_loss(const at::Tensor& scores, const RoutePlan& plan, LoadShare share = LoadShare::kOfUnits,
                         const at::Tensor& counted = {}, const at::Tensor& expert_weights = {});
 
+/// The same where only units of one expert are held to balance: f_e is the share of them that chose e, and 0 where
+/// there are none; P_e is over all counted units (adaptive gating, Li et al., arXiv 2310.07188).
+at::Tensor single_expert_balance_loss(const at::Tensor& scores, const RoutePlan& plan, const at::Tensor& counted = {});
+
+/// E * sum over e of the mean over units of the weight that e has, and of `scores`: both factors have gradients
+/// (DynMoLE, arXiv 2504.00661). weights [slots].
+at::Tensor weight_balance_loss(const at::Tensor& scores, const at::Tensor& weights, const RoutePlan& plan,
+                               const at::Tensor& counted = {});
+
 /// The same for each sequence by itself, averaged over the sequences that have counted units (DeepSeek-V3, arXiv
 /// 2412.19437, eq. 17). `sequence_of_unit` [units], int64, 0 .. sequences - 1.
 at::Tensor sequence_balance_loss(const at::Tensor& scores, const RoutePlan& plan, const at::Tensor& sequence_of_unit,
@@ -34,14 +44,19 @@ at::Tensor sequence_balance_loss(const at::Tensor& scores, const RoutePlan& plan
 /// count.
 at::Tensor z_loss(const at::Tensor& logits, const at::Tensor& counted = {});
 
-/// Mean over units of the entropy of `probabilities` (rows add up to 1), in nats:
-///   kShannon  -sum p log p
-///   kTsallis  (1 - sum p^order) / (order - 1)
-///   kRenyi    log(sum p^order) / (1 - order)
-/// order > 0; order 1 is Shannon's for all.
-enum class Entropy : std::uint8_t { kShannon, kTsallis, kRenyi };
+/// Mean over units of the entropy of `probabilities` (rows add up to 1), in nats. order > 0; order 1 is Shannon's for
+/// all.
 at::Tensor router_entropy(const at::Tensor& probabilities, Entropy kind = Entropy::kShannon, double order = 2.0,
                           const at::Tensor& counted = {});
+
+/// Mean over units of the entropy of `probabilities` + eps as a share of the largest that so many experts can have:
+/// what EntropyOverride measures, where all experts are candidates.
+at::Tensor relative_router_entropy(const at::Tensor& probabilities, Entropy kind, double order, double eps,
+                                   const at::Tensor& counted = {});
+
+/// Mean over pairs of experts of the squared cosine between their weights: 0 where they are orthogonal. experts
+/// [E, ...], at least two.
+at::Tensor orthogonality_loss(const at::Tensor& experts);
 
 /// Squared coefficient of variation of the experts' summed `scores`: population variance / mean^2 (Shazeer et al.,
 /// arXiv 1701.06538, eq. 6 and 7).

@@ -118,6 +118,90 @@ TEST(BalanceLoss, IsOneWhereSwitchIsEven) {
   EXPECT_NEAR(balance_loss(tensor(routing.scores), routing.plan).item<double>(), 1.0, 1e-12);
 }
 
+TEST(SingleExpertBalanceLoss, CountsUnitsOfOneExpertAlone) {
+  Routing routing = random_routing(13, 4, 9);
+  const at::Tensor counted = at::tensor(routing.counted);
+  expect_loss(
+      routing.scores,
+      [&](const at::Tensor& scores) { return single_expert_balance_loss(scores, routing.plan, counted); },
+      [&](const Rows& scores) {
+        double single = 0.0, units = 0.0, loss = 0.0;
+        std::vector<double> f(4, 0.0), p(4, 0.0);
+        for (std::size_t u = 0; u < scores.size(); ++u) {
+          if (routing.counted[u] == 0.0) continue;
+          units += 1.0;
+          for (std::size_t e = 0; e < 4; ++e) p[e] += scores[u][e];
+          const auto experts = routing.plan.experts_of(static_cast<std::int64_t>(u));
+          if (experts.size() == 1) single += 1.0, f[experts[0]] += 1.0;
+        }
+        EXPECT_GT(single, 1.0);
+        for (std::size_t e = 0; e < 4; ++e) loss += 4.0 * f[e] / single * p[e] / units;
+        return loss;
+      });
+  RoutePlan pairs;  // no unit of one expert: no loss, no 0 / 0
+  pairs.offset = {0, 2};
+  pairs.expert = {0, 1};
+  pairs.weight = {1, 1};
+  EXPECT_EQ(single_expert_balance_loss(tensor({{0.5, 0.5}}), pairs).item<double>(), 0.0);
+}
+
+TEST(WeightBalanceLoss, BothFactorsHaveGradients) {
+  const Routing routing = random_routing(9, 5, 10);
+  const auto naive = [&](const Rows& scores, const std::vector<double>& weights) {
+    double loss = 0.0, units = 0.0;
+    for (const double counted : routing.counted) units += counted;
+    for (std::size_t e = 0; e < 5; ++e) {
+      double weight = 0.0, mass = 0.0;
+      for (std::size_t u = 0; u < scores.size(); ++u) {
+        mass += routing.counted[u] * scores[u][e] / units;
+        for (std::int32_t s = routing.plan.offset[u]; s < routing.plan.offset[u + 1]; ++s) {
+          if (routing.plan.expert[s] == static_cast<std::int32_t>(e)) weight += routing.counted[u] * weights[s] / units;
+        }
+      }
+      loss += 5.0 * weight * mass;
+    }
+    return loss;
+  };
+  std::vector<double> weights;
+  for (std::int64_t s = 0; s < routing.plan.slots(); ++s) weights.push_back(0.1 * static_cast<double>(s % 7) - 0.2);
+  const at::Tensor counted = at::tensor(routing.counted);
+  expect_loss(
+      routing.scores,
+      [&](const at::Tensor& scores) { return weight_balance_loss(scores, at::tensor(weights), routing.plan, counted); },
+      [&](const Rows& scores) { return naive(scores, weights); });
+  const at::Tensor leaf = at::tensor(weights).set_requires_grad(true);
+  weight_balance_loss(tensor(routing.scores).detach(), leaf, routing.plan, counted).backward();
+  for (std::size_t s = 0; s < weights.size(); ++s) {
+    std::vector<double> above = weights, below = weights;
+    above[s] += 1e-6, below[s] -= 1e-6;
+    const double slope = (naive(routing.scores, above) - naive(routing.scores, below)) / 2e-6;
+    EXPECT_NEAR(leaf.grad().data_ptr<double>()[s], slope, 1e-8);
+  }
+}
+
+TEST(OrthogonalityLoss, IsTheMeanSquaredCosineOfPairs) {
+  const Rows experts = random_routing(4, 6, 11).logits;
+  expect_loss(
+      experts,
+      [](const at::Tensor& rows) {
+        return orthogonality_loss(rows.reshape({4, 2, 3}));
+      },
+      [](const Rows& rows) {
+        double loss = 0.0;
+        for (std::size_t a = 0; a < 4; ++a) {
+          for (std::size_t b = 0; b < a; ++b) {
+            double dot = 0.0, of_a = 0.0, of_b = 0.0;
+            for (std::size_t i = 0; i < 6; ++i) {
+              dot += rows[a][i] * rows[b][i], of_a += rows[a][i] * rows[a][i], of_b += rows[b][i] * rows[b][i];
+            }
+            loss += dot * dot / (of_a * of_b) / 6.0;
+          }
+        }
+        return loss;
+      });
+  EXPECT_EQ(orthogonality_loss(at::eye(3)).item<float>(), 0.0f);
+}
+
 TEST(SequenceBalanceLoss, IsTheMeanOverSequences) {
   const Routing routing = random_routing(12, 4, 2);
   std::vector<double> counted = routing.counted;
@@ -185,6 +269,32 @@ TEST(RouterEntropy, IsEachFormula) {
               loss += routing.counted[u] * value;
             }
             return loss / units;
+          });
+    }
+  }
+}
+
+TEST(RelativeRouterEntropy, IsOneWhereTheRouterIsEven) {
+  const Routing routing = random_routing(7, 5, 12);
+  for (const Entropy kind : {Entropy::kShannon, Entropy::kTsallis, Entropy::kRenyi}) {
+    for (const double order : {1.0, 1.1, 2.0}) {
+      const at::Tensor even = at::full({3, 6}, 1.0 / 6.0, at::kDouble);
+      EXPECT_NEAR(relative_router_entropy(even, kind, order, 0.0).item<double>(), 1.0, 1e-12);
+      expect_loss(
+          routing.scores, [&](const at::Tensor& p) { return relative_router_entropy(p, kind, order, 1e-5); },
+          [&](const Rows& rows) {
+            double loss = 0.0;
+            for (const auto& row : rows) {
+              double shannon = 0.0, powers = 0.0;
+              for (const double p : row)
+                shannon -= (p + 1e-5) * std::log(p + 1e-5), powers += std::pow(p + 1e-5, order);
+              double share = shannon / std::log(5.0);
+              if (kind == Entropy::kTsallis && order != 1.0)
+                share = (1.0 - powers) / (1.0 - std::pow(5.0, 1.0 - order));
+              if (kind == Entropy::kRenyi && order != 1.0) share = std::log(powers) / (1.0 - order) / std::log(5.0);
+              loss += share / static_cast<double>(rows.size());
+            }
+            return loss;
           });
     }
   }

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "moe/prune.h"
+#include "train/nn/sparse_mixer.h"
+
 namespace junto {
 namespace {
 
@@ -76,35 +79,6 @@ class PerUnit {
   at::Tensor unit_of_slot_;
 };
 
-/// SparseMixer's weight of each slot: the softmax over what its round compares, which is no matter of gradients.
-at::Tensor sparse_mixer_weights(const SparseMixer& rule, const RoutePlan& plan, const at::Tensor& logits,
-                                const at::Tensor& unit_of_slot, const at::Tensor& expert_of_slot) {
-  const at::Tensor compared = logits.detach().to(at::kFloat).contiguous();
-  const std::int64_t experts = logits.size(1);
-  at::Tensor left_out = at::zeros({plan.slots(), experts}, at::kBool);
-  bool* out = left_out.data_ptr<bool>();
-  std::vector<std::int32_t> rounds;  // slots of one unit in the order of choice
-  for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
-    const float* row = compared.data_ptr<float>() + unit * experts;
-    rounds.clear();
-    for (std::int32_t slot = plan.offset[unit]; slot < plan.offset[unit + 1]; ++slot) rounds.push_back(slot);
-    std::sort(rounds.begin(), rounds.end(), [&](std::int32_t a, std::int32_t b) {
-      const std::int32_t x = plan.expert[a], y = plan.expert[b];
-      return row[x] != row[y] ? row[x] > row[y] : x < y;
-    });
-    for (std::size_t round = 0; round < rounds.size(); ++round) {
-      bool* mask = out + rounds[round] * experts;
-      const float best = row[plan.expert[rounds[round]]];
-      for (std::int64_t e = 0; e < experts; ++e) {
-        mask[e] = (best - row[e]) / std::max(std::abs(row[e]), best) > 2.0f * rule.jitter_eps || !(row[e] > kNone);
-      }
-      for (std::size_t earlier = 0; earlier < round; ++earlier) mask[plan.expert[rounds[earlier]]] = true;
-    }
-  }
-  const at::Tensor rows = logits.index_select(0, unit_of_slot).masked_fill(left_out, kNone);
-  return at::softmax(rows, 1).gather(1, expert_of_slot.unsqueeze(1)).squeeze(1);
-}
-
 at::Tensor renormalised(const RouterSpec& spec, const PerUnit& per_unit, const at::Tensor& weights) {
   at::Tensor norm;
   if (spec.renormalise_p == 1.0f) {
@@ -148,6 +122,49 @@ at::Tensor weights_of(const RouterSpec& spec, const RoutedUnits& routed, const a
   return {};
 }
 
+/// What the engine chooses from `logits` [units, E]; nothing is pruned.
+RoutePlan chosen_by_engine(const CompiledRouter& router, const at::Tensor& logits, const RouteOptions& options) {
+  at::NoGradGuard guard;
+  at::Tensor values = logits.detach().to(at::kFloat).contiguous().clone();
+  std::span<const float> bias;
+  at::Tensor bias_values;
+  if (options.selection_bias.defined()) {
+    bias_values = options.selection_bias.detach().to(at::kFloat).contiguous();
+    bias = {bias_values.data_ptr<float>(), static_cast<std::size_t>(values.size(1))};
+  }
+  CompiledRouter unpruned = router;
+  unpruned.spec.prune.reset();
+  RouteScratch scratch;
+  RoutePlan plan;
+  route(unpruned, {values.data_ptr<float>(), values.size(0), values.size(1)}, bias, scratch, plan, options.keys);
+  return plan;
+}
+
+void take_weights(RoutePlan& plan, const at::Tensor& weights) {
+  const at::Tensor values = weights.detach().to(at::kFloat).contiguous();
+  plan.weight.assign(values.data_ptr<float>(), values.data_ptr<float>() + values.numel());
+}
+
+/// Drops what is over capacity from plan and weights.
+void prune_under_autograd(const Capacity& rule, int experts, RoutedUnits& routed) {
+  // In double: what stays of a unit may weigh 1e-25, whose square is no float.
+  const at::Tensor all = routed.weights.to(at::kDouble);
+  at::Tensor before = PerUnit(routed.plan, units_of_slots(routed.plan)).sum(all);
+  std::vector<std::int32_t> kept;
+  RoutePlan unpruned = routed.plan;
+  if (prune(rule, experts, routed.plan, &kept) == 0) return;
+  routed.unpruned = std::move(unpruned);
+  const at::Tensor slots = at::tensor(std::vector<std::int64_t>(kept.begin(), kept.end()), at::kLong);
+  routed.weights = routed.weights.index_select(0, slots);
+  if (rule.drop == Capacity::Drop::kZero) return;
+  const PerUnit per_unit(routed.plan, units_of_slots(routed.plan));
+  const at::Tensor kept_weights = all.index_select(0, slots);
+  const at::Tensor after = per_unit.sum(kept_weights);
+  const at::Tensor none = after.detach().abs() <= kLeastKept * before.detach().abs();
+  const at::Tensor factor = before.masked_fill(none, 1.0) / after.masked_fill(none, 1.0);
+  routed.weights = (kept_weights * per_unit.spread(factor)).to(routed.weights.scalar_type());
+}
+
 }  // namespace
 
 at::Tensor units_of_slots(const RoutePlan& plan) {
@@ -172,34 +189,39 @@ at::Tensor load_of_experts(const RoutePlan& plan, int experts) {
   return load;
 }
 
+RoutedUnits route_under_autograd(const CompiledRouter& router, const at::Tensor& logits, const RouteOptions& options) {
+  const RouterSpec& spec = router.spec;
+  TORCH_CHECK(logits.dim() == 2 && logits.size(1) == spec.experts, "route: logits are ", logits.sizes(),
+              ", expected [units, ", spec.experts, "]");
+  TORCH_CHECK(!spec.selection_bias || options.selection_bias.defined(), "route: the spec has a selection bias");
+  TORCH_CHECK(options.keys.empty() || static_cast<std::int64_t>(options.keys.size()) == logits.size(0),
+              "route: ", options.keys.size(), " keys, expected ", logits.size(0));
+  RoutedUnits routed;
+  routed.logits = edited(router, logits);
+  routed.scores = scores_of(spec.score, routed.logits);
+  const auto* mixer = std::get_if<SparseMixer>(&spec.select);
+  const bool apart = options.selection_logits.defined();
+  if (mixer != nullptr && options.sample) {
+    SampledMixer sampled = sample_sparse_mixer(*mixer, routed.logits, *options.sample);
+    routed.plan = std::move(sampled.plan);
+    routed.weights = std::move(sampled.weights);
+    if (spec.weigh == Weigh::kRenormalised) {
+      routed.weights = renormalised(spec, PerUnit(routed.plan, units_of_slots(routed.plan)), routed.weights);
+    }
+  } else {
+    routed.plan = chosen_by_engine(router, apart ? options.selection_logits : logits, options);
+    const at::Tensor unit_of_slot = units_of_slots(routed.plan), expert_of_slot = experts_of_slots(routed.plan);
+    routed.weights = weights_of(spec, routed, unit_of_slot, expert_of_slot);
+  }
+  if (spec.scale != 1.0f) routed.weights = routed.weights * static_cast<double>(spec.scale);
+  if (apart || options.sample) take_weights(routed.plan, routed.weights);
+  if (spec.prune) prune_under_autograd(*spec.prune, spec.experts, routed);
+  return routed;
+}
+
 RoutedUnits route_under_autograd(const CompiledRouter& router, const at::Tensor& logits,
                                  const at::Tensor& selection_bias) {
-  TORCH_CHECK(logits.dim() == 2 && logits.size(1) == router.spec.experts, "route: logits are ", logits.sizes(),
-              ", expected [units, ", router.spec.experts, "]");
-  TORCH_CHECK(!router.spec.selection_bias || selection_bias.defined(), "route: the spec has a selection bias");
-  RoutedUnits routed;
-  {
-    at::NoGradGuard guard;
-    at::Tensor values = logits.detach().to(at::kFloat).contiguous().clone();
-    const std::int64_t experts = values.size(1);
-    std::span<const float> bias;
-    at::Tensor bias_values;
-    if (selection_bias.defined()) {
-      bias_values = selection_bias.detach().to(at::kFloat).contiguous();
-      bias = {bias_values.data_ptr<float>(), static_cast<std::size_t>(experts)};
-    }
-    RouteScratch scratch;
-    for (std::int64_t unit = 0; unit < values.size(0); ++unit) {
-      const std::span<float> row{values.data_ptr<float>() + unit * experts, static_cast<std::size_t>(experts)};
-      route_unit(router, row, bias, scratch, routed.plan);
-    }
-  }
-  routed.logits = edited(router, logits);
-  routed.scores = scores_of(router.spec.score, routed.logits);
-  const at::Tensor unit_of_slot = units_of_slots(routed.plan), expert_of_slot = experts_of_slots(routed.plan);
-  routed.weights = weights_of(router.spec, routed, unit_of_slot, expert_of_slot);
-  if (router.spec.scale != 1.0f) routed.weights = routed.weights * static_cast<double>(router.spec.scale);
-  return routed;
+  return route_under_autograd(router, logits, RouteOptions{.selection_bias = selection_bias});
 }
 
 }  // namespace junto

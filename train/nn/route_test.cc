@@ -30,7 +30,7 @@ TEST(RouteUnderAutograd, HasTheEnginesIdsWeightsAndCounts) {
   RouteScratch scratch;
   constexpr int kRounds = 3000, kUnits = 3;
   for (int round = 0; round < kRounds; ++round) {
-    const RouterSpec spec = random.spec();
+    const RouterSpec spec = random.batch_spec();
     std::vector<float> values;
     for (int unit = 0; unit < kUnits; ++unit) {
       std::vector<float> logits = random.logits(spec.experts);
@@ -45,13 +45,15 @@ TEST(RouteUnderAutograd, HasTheEnginesIdsWeightsAndCounts) {
     if (random.chance(0.2f)) policy.offsets = {{random.integer(0, spec.experts - 1), random.real(-2, 2)}};
 
     const at::Tensor logits = rows(values, spec.experts).set_requires_grad(true);
-    const RoutedUnits routed =
-        route_under_autograd(compiled(spec, policy), logits, spec.selection_bias ? at::tensor(bias) : at::Tensor());
-    RoutePlan plan;
-    std::vector<float> scores(spec.experts);
+    RouteOptions options{.selection_bias = spec.selection_bias ? at::tensor(bias) : at::Tensor()};
+    for (int unit = 0; unit < kUnits; ++unit) options.keys.push_back(random.integer(0, 4));
+    const RoutedUnits routed = route_under_autograd(compiled(spec, policy), logits, options);
+    RoutePlan plan, alone;
+    std::vector<float> all = values, scores(spec.experts);
+    route(compiled(spec, policy), {all.data(), kUnits, spec.experts}, bias, scratch, plan, options.keys);
     for (int unit = 0; unit < kUnits; ++unit) {
       std::vector<float> row(values.begin() + unit * spec.experts, values.begin() + (unit + 1) * spec.experts);
-      route_unit(spec, policy, row, bias, scratch, plan, scores);
+      route_unit(spec, policy, row, bias, scratch, alone, scores);
       for (int e = 0; e < spec.experts; ++e) {
         const float found = routed.scores[unit][e].item<float>();
         if (found == scores[e]) continue;  // infinities too
@@ -127,6 +129,47 @@ TEST(RouteUnderAutograd, GradientsAreTheDifferencesOfTheReference) {
     }
   }
   EXPECT_GT(checked, 500);
+}
+
+/// Capacity takes slots, not slopes: what stays has the gradient of weights that know of what went.
+TEST(RouteUnderAutograd, GradientsOfPrunedWeightsAreDifferences) {
+  for (const Capacity::Drop drop : {Capacity::Drop::kZero, Capacity::Drop::kRenormalise}) {
+    const RouterSpec spec{.experts = 4,
+                          .select = TopK{2},
+                          .weigh = Weigh::kRenormalised,
+                          .prune = Capacity{.factor = 0.75f, .priority = Capacity::Priority::kWeight, .drop = drop}};
+    const std::vector<double> values = {2, 1, 0, -1, 1.5, 0.8, 0, 0.1, 0.2, 1.3, 0.9, -2, 1.1, 2.2, -0.5, 0.3};
+    const std::vector<double> upstream = {0.3, -1.2, 0.7, 2.0};
+    const auto loss = [&](const at::Tensor& logits) {
+      const RoutedUnits routed = route_under_autograd(compiled(spec), logits);
+      EXPECT_LT(routed.plan.slots(), 8);
+      EXPECT_EQ(routed.weights.numel(), routed.plan.slots());
+      return (routed.weights * at::tensor(upstream).index_select(0, experts_of_slots(routed.plan))).sum();
+    };
+    const at::Tensor logits = at::tensor(values).reshape({4, 4}).set_requires_grad(true);
+    loss(logits).backward();
+    for (std::int64_t i = 0; i < 16; ++i) {
+      at::Tensor above = logits.detach().clone(), below = logits.detach().clone();
+      above.data_ptr<double>()[i] += 1e-6;
+      below.data_ptr<double>()[i] -= 1e-6;
+      const double slope = (loss(above).item<double>() - loss(below).item<double>()) / 2e-6;
+      EXPECT_NEAR(logits.grad().data_ptr<double>()[i], slope, 1e-8);
+    }
+  }
+}
+
+TEST(RouteUnderAutograd, OtherLogitsMayChoose) {
+  const RouterSpec spec{.experts = 3, .select = TopK{1}};
+  const at::Tensor logits = at::tensor({2.0f, 1.0f, 0.0f}).reshape({1, 3}).set_requires_grad(true);
+  const at::Tensor noisy = at::tensor({0.0f, 0.0f, 9.0f}).reshape({1, 3});
+  const RoutedUnits routed =
+      route_under_autograd(compiled(spec), logits, {.selection_bias = {}, .selection_logits = noisy});
+  EXPECT_EQ(routed.plan.expert, std::vector<std::int32_t>{2});
+  const float clean = at::softmax(logits.detach(), 1)[0][2].item<float>();
+  EXPECT_NEAR(routed.weights.item<float>(), clean, 1e-6f);
+  EXPECT_NEAR(routed.plan.weight[0], clean, 1e-6f);
+  routed.weights.sum().backward();
+  EXPECT_NEAR(logits.grad().data_ptr<float>()[2], clean * (1 - clean), 1e-6f);
 }
 
 TEST(RouteUnderAutograd, ScaleAndSoftCapHaveTheirSlopes) {

@@ -1,0 +1,40 @@
+#include "moe/expert_kind.h"
+
+#include <array>
+
+#include "moe/json_fields.h"
+
+namespace junto {
+namespace {
+
+constexpr float kLargest = 1e6f;
+// In the order of the enumerators.
+constexpr std::array<std::string_view, 7> kKinds = {"silu",         "gelu_tanh",  "gelu_erf", "relu",
+                                                    "relu_squared", "swiglu_oai", "identity"};
+
+}  // namespace
+
+Json to_json(const Activation& activation) {
+  Json json = {{"kind", kKinds[static_cast<std::size_t>(activation.kind)]}, {"gated", activation.gated}};
+  if (activation.limit != 0.0f) json["limit"] = json_number(activation.limit);
+  if (activation.alpha != 0.0f) json["alpha"] = json_number(activation.alpha);
+  return json;
+}
+
+Activation parse_activation(const Json& json, std::string_view where) {
+  JsonFields fields(json, where, "activation");
+  Activation activation;
+  const auto kind = fields.choice("kind", kKinds);
+  if (!kind) fields.fail_here("has no \"kind\"" + suggestion("", kKinds));
+  activation.kind = static_cast<ActivationKind>(*kind);
+  activation.gated = fields.boolean("gated").value_or(activation.gated);
+  activation.limit = fields.number("limit", -kLargest, kLargest).value_or(0.0f);
+  activation.alpha = fields.number("alpha", -kLargest, kLargest).value_or(0.0f);
+  fields.finish();
+  if (activation.kind == ActivationKind::kSwigluOai && !activation.gated) {
+    fields.fail_at("gated", "false, expected true with swiglu_oai");
+  }
+  return activation;
+}
+
+}  // namespace junto

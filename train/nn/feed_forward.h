@@ -1,0 +1,18 @@
+// A feed-forward network on all rows: dense layers, shared experts.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "moe/expert_kind.h"
+
+namespace junto {
+
+/// x W^T.
+at::Tensor project(const at::Tensor& x, const at::Tensor& weight);
+
+/// x [rows, D] -> [rows, D]: down (act(gate x) * up x), or down act(up x) without a gate. gate_up [2F, D] or [F, D],
+/// down [D, F]. All kinds but kSwigluOai.
+at::Tensor feed_forward(const Activation& activation, const at::Tensor& x, const at::Tensor& gate_up,
+                        const at::Tensor& down);
+
+}  // namespace junto
