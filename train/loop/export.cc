@@ -9,6 +9,7 @@
 #include "model/config.h"
 #include "model/stored_routing.h"
 #include "moe/json_fields.h"
+#include "train/loop/model_tensors.h"
 
 namespace junto {
 namespace {
@@ -54,19 +55,7 @@ std::optional<Json> routing_of(const LanguageModelShape& shape) {
   return stored_routing(routed, plain);
 }
 
-class Tensors {
- public:
-  void add(std::string name, const at::Tensor& values) {
-    if (!values.defined()) return;
-    const at::Tensor kept = values.detach();
-    out.push_back({.name = std::move(name),
-                   .type = DType::kF32,
-                   .shape = kept.sizes().vec(),
-                   .produce = [kept](const ByteSink& sink) {
-                     const at::Tensor whole = kept.contiguous();
-                     sink({static_cast<const std::byte*>(whole.data_ptr()), whole.nbytes()});
-                   }});
-  }
+struct Tensors : ModelTensors {
   /// gate and up stand stacked along `dimension`, or up stands alone.
   void add_gate_up(const std::string& prefix, const std::string& suffix, const at::Tensor& gate_up,
                    std::int64_t dimension, bool gated) {
@@ -76,8 +65,6 @@ class Tensors {
     add(prefix + "ffn_gate" + suffix, gate_up.narrow(dimension, 0, width));
     add(prefix + "ffn_up" + suffix, gate_up.narrow(dimension, width, width));
   }
-
-  std::vector<TensorToWrite> out;
 };
 
 void add_experts(const LanguageModelShape& shape, const MoeParameters& moe, const std::string& prefix,

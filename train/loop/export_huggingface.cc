@@ -13,6 +13,7 @@
 #include "format/safetensors.h"
 #include "format/tokenizer/train_bpe.h"
 #include "moe/json_fields.h"
+#include "train/loop/model_tensors.h"
 
 namespace junto {
 namespace {
@@ -91,19 +92,7 @@ Json config_of(const LanguageModelShape& shape, Kind kind, std::int32_t end_of_t
   return config;
 }
 
-class Tensors {
- public:
-  void add(std::string name, const at::Tensor& values) {
-    if (!values.defined()) return;
-    const at::Tensor kept = values.detach();
-    out.push_back({.name = std::move(name),
-                   .type = DType::kF32,
-                   .shape = kept.sizes().vec(),
-                   .produce = [kept](const ByteSink& sink) {
-                     const at::Tensor whole = kept.contiguous();
-                     sink({static_cast<const std::byte*>(whole.data_ptr()), whole.nbytes()});
-                   }});
-  }
+struct Tensors : ModelTensors {
   /// A feed-forward network: gate and up stand stacked, [2H, D].
   void add_network(const std::string& prefix, const at::Tensor& gate_up, const at::Tensor& down, bool mixtral) {
     const std::int64_t width = gate_up.size(0) / 2;
@@ -111,8 +100,6 @@ class Tensors {
     add(prefix + (mixtral ? "w3.weight" : "up_proj.weight"), gate_up.narrow(0, width, width));
     add(prefix + (mixtral ? "w2.weight" : "down_proj.weight"), down);
   }
-
-  std::vector<TensorToWrite> out;
 };
 
 std::vector<TensorToWrite> tensors_of(const LanguageModel& model, Kind kind) {

@@ -14,19 +14,6 @@
 namespace junto {
 namespace {
 
-LanguageModelShape small_shape() {
-  LanguageModelShape shape;
-  shape.hidden = 32;
-  shape.layers = 3;
-  shape.heads = 4;
-  shape.kv_heads = 2;
-  shape.head_dim = 8;
-  shape.context = 64;
-  shape.expert_width = 24;
-  shape.router = {.experts = 6, .select = TopK{2}, .weigh = Weigh::kRenormalised};
-  return shape;
-}
-
 TokenText bytes() {
   TokenText text;
   text.vocabulary = kByteVocabulary;

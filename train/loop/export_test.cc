@@ -15,14 +15,7 @@ namespace junto {
 namespace {
 
 LanguageModelShape shape_with(const RouterSpec& router) {
-  LanguageModelShape shape;
-  shape.hidden = 32;
-  shape.layers = 3;
-  shape.heads = 4;
-  shape.kv_heads = 2;
-  shape.head_dim = 8;
-  shape.context = 64;
-  shape.expert_width = 24;
+  LanguageModelShape shape = small_shape();
   shape.router = router;
   return shape;
 }

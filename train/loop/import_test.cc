@@ -17,17 +17,9 @@
 namespace junto {
 namespace {
 
-LanguageModelShape small_shape() {
-  LanguageModelShape shape;
-  shape.hidden = 32;
-  shape.layers = 3;
-  shape.heads = 4;
-  shape.kv_heads = 2;
-  shape.head_dim = 8;
-  shape.context = 64;
+LanguageModelShape shape_with_theta() {
+  LanguageModelShape shape = small_shape();
   shape.rope_theta = 5000.0f;
-  shape.expert_width = 24;
-  shape.router = {.experts = 6, .select = TopK{2}, .weigh = Weigh::kRenormalised};
   return shape;
 }
 
@@ -45,7 +37,7 @@ void expect_imported(const LanguageModel& model, const std::string& path) {
 
 TEST(Import, WhatWasExportedComesBack) {
   const TestDirectory directory;
-  std::vector<LanguageModelShape> shapes(3, small_shape());
+  std::vector<LanguageModelShape> shapes(3, shape_with_theta());
   shapes[1].shared_width = 16;
   shapes[1].dense_layers = 1;
   shapes[1].dense_width = 40;
@@ -66,7 +58,7 @@ TEST(Import, WhatWasExportedComesBack) {
 // llama.cpp's llama stores q and k with neighbouring rows that rotate together.
 TEST(Import, RowsOfLlamaAreOrderedBack) {
   const TestDirectory directory;
-  LanguageModelShape shape = small_shape();
+  LanguageModelShape shape = shape_with_theta();
   shape.qk_norm = false;
   shape.dense_layers = 3;
   shape.dense_width = 40;
@@ -85,7 +77,7 @@ TEST(Import, RowsOfLlamaAreOrderedBack) {
 
 TEST(Import, ARunBeginsWithTheCheckpointAndItsTokenizer) {
   const TestDirectory directory;
-  LanguageModel model(small_shape(), 3);
+  LanguageModel model(shape_with_theta(), 3);
   const std::string path = directory.path("model.gguf");
   export_gguf(model, byte_tokenizer(), path, "test");
   const Json recipe = {{"version", 1},

@@ -16,6 +16,19 @@
 
 namespace junto {
 
+inline LanguageModelShape small_shape() {
+  LanguageModelShape shape;
+  shape.hidden = 32;
+  shape.layers = 3;
+  shape.heads = 4;
+  shape.kv_heads = 2;
+  shape.head_dim = 8;
+  shape.context = 64;
+  shape.expert_width = 24;
+  shape.router = {.experts = 6, .select = TopK{2}, .weigh = Weigh::kRenormalised};
+  return shape;
+}
+
 /// Initial weights are so small that every model says the same; a spread of 1/sqrt(inputs) makes experts matter.
 inline void spread_weights(LanguageModel& model) {
   at::NoGradGuard guard;
