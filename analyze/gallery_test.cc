@@ -71,7 +71,7 @@ TEST(Gallery, LossesAreDrawnWithTheirInterval) {
   EXPECT_EQ(metric_picture(result_of("full"), "max_violation"), "");
   EXPECT_EQ(metric_picture(result_of("full"), "bits_per_byte"), "");  // one arm: nothing to compare
   Json two = result_of("full");
-  two["arms"][1]["runs"] = {run_of(1.9)};
+  two["arms"][1]["runs"] = Json::array({run_of(1.9)});
   EXPECT_NE(metric_picture(two, "bits_per_byte").find(">new</text>"), std::string::npos);
 }
 
