@@ -69,6 +69,45 @@ struct TileAvx2 {
     }
     return {total};
   }
+  static I shifted(std::int32_t value, int shift) {
+    return {_mm256_sll_epi32(_mm256_set1_epi32(value), _mm_cvtsi32_si128(shift))};
+  }
+
+  static F zero() { return _mm256_setzero_ps(); }
+  static F set(float value) { return _mm256_set1_ps(value); }
+  static F load(const float* p) { return _mm256_loadu_ps(p); }
+  static void store(float* p, F a) { _mm256_storeu_ps(p, a); }
+  static F to_float(I a) { return _mm256_cvtepi32_ps(a.value); }
+  static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static F add(F a, F b) { return _mm256_add_ps(a, b); }
+  static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+
+  static F load_half(const std::byte* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static F load_bf16(const std::byte* p) { return _mm256_castsi256_ps(_mm256_slli_epi32(load_u16s(p).value, 16)); }
+  static F load_e8m0_half(const std::byte* p) {
+    const __m256i e = load_bytes(p).value;
+    const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    const __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    const __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, small, is_small));
+  }
+  static I load_bytes(const std::byte* p) {
+    return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))};
+  }
+  static I load_signed_bytes(const std::byte* p) {
+    return {_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))};
+  }
+  static I load_u16s(const std::byte* p) {
+    return {_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+  }
+  static I field(I a, int shift, std::int32_t mask, int left) {
+    const __m256i right = _mm256_srl_epi32(a.value, _mm_cvtsi32_si128(shift));
+    return {_mm256_sll_epi32(_mm256_and_si256(right, _mm256_set1_epi32(mask)), _mm_cvtsi32_si128(left))};
+  }
+  static I add(I a, I b) { return {_mm256_add_epi32(a.value, b.value)}; }
+
   /// sums[half][t] += dot() of both halves' words with kCount rows of x. Words come in the outer loop: four columns of
   /// x meet both halves while they stand in a register.
   template <WeightRange kRange, int kWords, int kCount>
@@ -100,64 +139,6 @@ struct TileAvx2 {
         }
       }
     }
-  }
-  static I shifted(std::int32_t value, int shift) {
-    return {_mm256_sll_epi32(_mm256_set1_epi32(value), _mm_cvtsi32_si128(shift))};
-  }
-
-  static F zero() {
-    return _mm256_setzero_ps();
-  }
-  static F set(float value) {
-    return _mm256_set1_ps(value);
-  }
-  static F load(const float* p) {
-    return _mm256_loadu_ps(p);
-  }
-  static void store(float* p, F a) {
-    _mm256_storeu_ps(p, a);
-  }
-  static F to_float(I a) {
-    return _mm256_cvtepi32_ps(a.value);
-  }
-  static F mul(F a, F b) {
-    return _mm256_mul_ps(a, b);
-  }
-  static F add(F a, F b) {
-    return _mm256_add_ps(a, b);
-  }
-  static F fma(F a, F b, F c) {
-    return _mm256_fmadd_ps(a, b, c);
-  }
-
-  static F load_half(const std::byte* p) {
-    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
-  static F load_bf16(const std::byte* p) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(load_u16s(p).value, 16));
-  }
-  static F load_e8m0_half(const std::byte* p) {
-    const __m256i e = load_bytes(p).value;
-    const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
-    const __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
-    const __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
-    return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, small, is_small));
-  }
-  static I load_bytes(const std::byte* p) {
-    return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))};
-  }
-  static I load_signed_bytes(const std::byte* p) {
-    return {_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))};
-  }
-  static I load_u16s(const std::byte* p) {
-    return {_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
-  }
-  static I field(I a, int shift, std::int32_t mask, int left) {
-    const __m256i right = _mm256_srl_epi32(a.value, _mm_cvtsi32_si128(shift));
-    return {_mm256_sll_epi32(_mm256_and_si256(right, _mm256_set1_epi32(mask)), _mm_cvtsi32_si128(left))};
-  }
-  static I add(I a, I b) {
-    return {_mm256_add_epi32(a.value, b.value)};
   }
 
  private:

@@ -144,14 +144,11 @@ void enter_ffn(Pass& pass, std::size_t block) {
   const BlockSpec& spec = pass.model.config.blocks[block];
   const auto* ball = std::get_if<HeavyBall>(&spec.moe.residual);
   const float ahead = spec.routed && ball != nullptr ? ball->look_ahead : 0.0f;
-  const auto step = [&](float by) {
-    for_each_row(pass, [&](std::int64_t r) {
-      for (std::int64_t d = 0; d < w.x.cols; ++d) w.x.view().at(r, d) += by * w.momentum.view().at(r, d);
-    });
-  };
   if (ahead == 0.0f) return enter_sublayer(pass, pass.model.blocks[block].ffn_norm, spec.ffn_norm.pre);
   w.look_back.assign(w.x.view().data, w.x.view().data + w.x.rows * w.x.cols);
-  step(ahead);
+  for_each_row(pass, [&](std::int64_t r) {
+    for (std::int64_t d = 0; d < w.x.cols; ++d) w.x.view().at(r, d) += ahead * w.momentum.view().at(r, d);
+  });
   enter_sublayer(pass, pass.model.blocks[block].ffn_norm, spec.ffn_norm.pre);
   std::copy(w.look_back.begin(), w.look_back.end(), w.x.view().data);
 }
