@@ -1,7 +1,5 @@
 #include "kernels/interleave.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstring>
 #include <mutex>
@@ -9,6 +7,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/large_pages.h"
 #include "kernels/choose.h"
 #include "kernels/columns.h"
 #include "kernels/interleave_layouts.h"
@@ -83,14 +82,10 @@ const UnitLayout& layout_of(DType type) {
   return *layout;
 }
 
-constexpr std::size_t kLargePage = std::size_t{2} << 20;
-
 std::shared_ptr<std::byte> allocate_large_pages(std::size_t bytes) {
   const std::size_t rounded = (bytes + kLargePage - 1) / kLargePage * kLargePage;
   auto* memory = static_cast<std::byte*>(::operator new(rounded, std::align_val_t(kLargePage)));
-#if defined(MADV_HUGEPAGE)
-  madvise(memory, rounded, MADV_HUGEPAGE);  // advice only: small pages work too
-#endif
+  advise_large_pages(memory, rounded);
   return {memory, [](std::byte* p) { ::operator delete(p, std::align_val_t(kLargePage)); }};
 }
 

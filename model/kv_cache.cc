@@ -1,19 +1,17 @@
 #include "model/kv_cache.h"
 
-#include <sys/mman.h>
-
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <string>
 
 #include "base/error.h"
+#include "base/large_pages.h"
 
 namespace junto {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
-constexpr std::size_t kLargePage = std::size_t{2} << 20;
 
 std::size_t aligned(std::size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -25,9 +23,7 @@ std::byte* page_memory(std::size_t bytes) {
   const std::size_t alignment = bytes >= kLargePage ? kLargePage : kAlignment;
   void* memory = nullptr;
   if (posix_memalign(&memory, alignment, aligned(bytes > 0 ? bytes : 1)) != 0) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-  if (bytes >= kLargePage) madvise(memory, bytes / kLargePage * kLargePage, MADV_HUGEPAGE);
-#endif
+  if (bytes >= kLargePage) advise_large_pages(memory, bytes / kLargePage * kLargePage);
   return static_cast<std::byte*>(memory);
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/large_pages.h"
 #include "kernels/interleave.h"
 
 namespace junto {
@@ -35,7 +36,6 @@ WeightMatrix matrix_at(const WeightMatrix& stored, const std::byte* data, std::s
   return out;
 }
 
-constexpr std::size_t kLargePage = std::size_t{2} << 20;
 // Guesses take at most this share of the slots, and none where slots are few: they must not send away what a layer
 // needs while it computes.
 constexpr std::size_t kGuessShare = 4;

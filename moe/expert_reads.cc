@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/large_pages.h"
 #include "kernels/interleave.h"
 
 namespace junto {
@@ -18,7 +19,6 @@ constexpr std::size_t kMatricesInFlight = 8;
 constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 constexpr std::size_t kMostPieces = 8;
 constexpr std::size_t kStagingBytes = std::size_t{32} << 20;  // in all, but for two matrices where they are larger
-constexpr std::size_t kLargePage = std::size_t{2} << 20;
 constexpr int kMappedThreads = 4;
 
 std::size_t rounded_up(std::size_t bytes, std::size_t to) {
