@@ -6,6 +6,7 @@
 
 #include "base/progress.h"
 #include "cli/machine.h"
+#include "cli/number_text.h"
 
 namespace junto {
 namespace {
@@ -20,12 +21,6 @@ double bytes_per_token(const Generated& answer) {
     return ratio(static_cast<double>(answer.decode.bytes_read), static_cast<double>(answer.decode_tokens));
   }
   return ratio(static_cast<double>(answer.prefill.bytes_read), static_cast<double>(answer.prefill.rows));
-}
-
-std::string fixed(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
 }
 
 }  // namespace

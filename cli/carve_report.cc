@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "cli/number_text.h"
 #include "cli/session.h"
 #include "cli/table.h"
 #include "compress/carve.h"
@@ -24,13 +25,8 @@ constexpr int kRounds = 7;         // of timing, in turns
 constexpr int kPromptTokens = 16;  // before what is timed
 constexpr int kTimedTokens = 32;
 
-std::string fixed(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
-}
-
-Session open(const std::string& path, const CarveComparison& comparison, const std::shared_ptr<ThreadPool>& pool) {
+Session open_session(const std::string& path, const CarveComparison& comparison,
+                     const std::shared_ptr<ThreadPool>& pool) {
   ModelOptions options;
   options.path = path;
   options.threads = comparison.threads;
@@ -187,7 +183,7 @@ ComparedModel measure_quantised(const CarveComparison& comparison, const Recipe&
   convert(options);
   ComparedModel model{
       .kind = ComparedModel::Kind::kQuantised, .label = "dense " + recipe.label, .losses = {}, .loss = {}};
-  Session session = open(file.path, comparison, source.pool);
+  Session session = open_session(file.path, comparison, source.pool);
   ComparedModel again;
   measure_speeds({{&source, &again}, {&session, &model}}, comparison);
   measure_losses(session, comparison, model);
@@ -225,8 +221,8 @@ std::string verdict(const ComparedModel& source, const ComparedModel& carved, co
 
 CarveFindings compare_carved(const CarveComparison& comparison) {
   CarveFindings findings;
-  Session source = open(comparison.source, comparison, nullptr);
-  Session carved = open(comparison.carved, comparison, source.pool);
+  Session source = open_session(comparison.source, comparison, nullptr);
+  Session carved = open_session(comparison.carved, comparison, source.pool);
   findings.largest_logit_difference = largest_difference(source, carved, comparison);
 
   ComparedModel dense{.label = "source", .losses = {}, .loss = {}};

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "cli/number_text.h"
 #include "model/architectures.h"
 
 namespace junto {
@@ -27,11 +28,7 @@ bool is_routed_expert(std::string_view name) {
   return false;
 }
 
-std::string bytes_text(std::int64_t bytes) {
-  return format_quantity(static_cast<double>(bytes), "B");
-}
-
-double ratio(double part, double of) {
+double quotient(double part, double of) {
   return of > 0 ? part / of : 0;
 }
 
@@ -134,7 +131,7 @@ Json streaming_json(const ExpertCache& cache) {
               {"misses", c.misses},
               {"hit_ratio", hit_ratio(c)},
               {"bytes_read", c.bytes_read},
-              {"bytes_read_per_s", ratio(static_cast<double>(c.bytes_read), c.passed_s)},
+              {"bytes_read_per_s", quotient(static_cast<double>(c.bytes_read), c.passed_s)},
               {"stall_s", c.stall_s},
               {"prefetch", prefetch_name(cache.prefetch())}};
   if (cache.prefetch() == Prefetch::kNone) return out;
@@ -143,8 +140,8 @@ Json streaming_json(const ExpertCache& cache) {
   out["wasted_prefetches"] = c.wasted_prefetches;
   out["dropped_prefetches"] = c.dropped_prefetches;
   out["guessed"] = c.guessed;
-  out["recall"] = ratio(static_cast<double>(c.guessed_right), static_cast<double>(c.guessable));
-  out["precision"] = ratio(static_cast<double>(c.guessed_right), static_cast<double>(c.guessed));
+  out["recall"] = quotient(static_cast<double>(c.guessed_right), static_cast<double>(c.guessable));
+  out["precision"] = quotient(static_cast<double>(c.guessed_right), static_cast<double>(c.guessed));
   return out;
 }
 
@@ -153,7 +150,7 @@ std::string streaming_line(const ExpertCache& cache) {
   char text[320];
   std::snprintf(text, sizeof text, "%.0f %% of experts were in memory, %s read at %s/s, %.2f s stalled",
                 100 * hit_ratio(c), bytes_text(c.bytes_read).c_str(),
-                bytes_text(static_cast<std::int64_t>(ratio(static_cast<double>(c.bytes_read), c.passed_s))).c_str(),
+                bytes_text(static_cast<std::int64_t>(quotient(static_cast<double>(c.bytes_read), c.passed_s))).c_str(),
                 c.stall_s);
   std::string line = text;
   if (cache.prefetch() == Prefetch::kNone) return line;
@@ -163,8 +160,8 @@ std::string streaming_line(const ExpertCache& cache) {
       std::string(prefetch_name(cache.prefetch())).c_str(), static_cast<long long>(c.prefetch_hits),
       static_cast<long long>(c.late_prefetches), static_cast<long long>(c.wasted_prefetches),
       static_cast<long long>(c.dropped_prefetches),
-      100 * ratio(static_cast<double>(c.guessed_right), static_cast<double>(c.guessable)),
-      100 * ratio(static_cast<double>(c.guessed_right), static_cast<double>(c.guessed)));
+      100 * quotient(static_cast<double>(c.guessed_right), static_cast<double>(c.guessable)),
+      100 * quotient(static_cast<double>(c.guessed_right), static_cast<double>(c.guessed)));
   return line + text;
 }
 

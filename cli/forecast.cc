@@ -9,6 +9,7 @@
 #include "base/thread_pool.h"
 #include "cli/machine.h"
 #include "cli/model_report.h"
+#include "cli/number_text.h"
 #include "model/kv_cache.h"
 #include "model/weights.h"
 
@@ -20,10 +21,6 @@ namespace {
 constexpr double kShareOfMemory = 0.7;
 constexpr double kShareOfDisk = 0.75;
 constexpr double kDiskProbe_s = 0.3;
-
-std::string bytes_text(std::int64_t bytes) {
-  return format_quantity(static_cast<double>(bytes), "B");
-}
 
 }  // namespace
 

@@ -15,6 +15,7 @@
 #include "cli/commands.h"
 #include "cli/machine.h"
 #include "cli/model_report.h"
+#include "cli/number_text.h"
 #include "cli/session.h"
 #include "cli/table.h"
 #include "cli/terminal.h"
@@ -189,12 +190,6 @@ BenchResult Bench::measure(const BenchTest& test, int repeat) {
     result.bytes_per_token = static_cast<double>(work.bytes_read) / static_cast<double>(work.rows);
   }
   return result;
-}
-
-std::string fixed(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
 }
 
 Table table_of(const std::vector<BenchResult>& results, const ModelReport& report, int threads) {

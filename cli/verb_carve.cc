@@ -92,7 +92,7 @@ std::string describe_overlap(const Texts& texts) {
          std::to_string(texts.calibration.shared) + " runs shared by what remains";
 }
 
-double mean(const std::vector<double>& values) {
+double mean_of(const std::vector<double>& values) {
   return values.empty() ? 0.0 : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
@@ -169,8 +169,8 @@ int run_carve(CarveVerb& options) {
   std::printf(
       "calibrated on %lld tokens of %s: %.1f %% of the contributions' energy computed, %.1f %% if every token\n"
       "had its best groups\n",
-      static_cast<long long>(report.calibration_tokens), texts.calibration_path.c_str(), 100 * mean(report.captured),
-      100 * mean(report.captured_ideal));
+      static_cast<long long>(report.calibration_tokens), texts.calibration_path.c_str(), 100 * mean_of(report.captured),
+      100 * mean_of(report.captured_ideal));
   std::printf("nothing was trained: --policy top_k=N chooses N of %d routed groups, all of them unless you say so\n",
               carving.shape.routed());
   std::printf("%s\n", describe_overlap(texts).c_str());

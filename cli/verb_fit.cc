@@ -13,7 +13,7 @@
 namespace junto {
 namespace {
 
-struct FitOptions {
+struct FitArguments {
   std::string path;
   std::optional<std::string> memory;
   ExpertMemoryOptions experts;
@@ -49,7 +49,7 @@ void print_forecast(const std::string& path, const Forecast& forecast) {
   std::printf("\n");
 }
 
-int run_fit(const FitOptions& options) {
+int run_fit(const FitArguments& options) {
   if (options.json) set_default_progress_style(ProgressStyle::kSilent);
   const Checkpoint checkpoint = open_model_file(options.path);
   const std::int64_t memory = options.memory ? parse_bytes(*options.memory, "--memory") : available_memory_bytes();
@@ -66,7 +66,7 @@ int run_fit(const FitOptions& options) {
 }  // namespace
 
 Command fit_command() {
-  const auto options = std::make_shared<FitOptions>();
+  const auto options = std::make_shared<FitArguments>();
   Command command;
   command.name = "fit";
   command.about = "Forecast what a model needs and how fast it will be, from its header";

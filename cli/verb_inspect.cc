@@ -9,6 +9,7 @@
 #include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/model_report.h"
+#include "cli/number_text.h"
 #include "cli/session.h"
 #include "cli/table.h"
 #include "cli/verify_tensors.h"
@@ -25,10 +26,6 @@ struct InspectOptions {
   bool json = false;
   int threads = 0;
 };
-
-std::string bytes_text(std::int64_t bytes) {
-  return format_quantity(static_cast<double>(bytes), "B");
-}
 
 std::string experts_text(const ExpertsReport& experts, const std::string& what) {
   std::string text = std::to_string(experts.count) + " " + what + ", up to " + std::to_string(experts.per_token) +

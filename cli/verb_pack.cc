@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/commands.h"
+#include "cli/number_text.h"
 #include "cli/session.h"
 #include "cli/terminal.h"
 #include "cli/write_progress.h"
@@ -22,10 +23,6 @@ struct PackOptions {
   bool replace = false;
   bool json = false;
 };
-
-std::string bytes_text(std::uint64_t bytes) {
-  return format_quantity(static_cast<double>(bytes), "B");
-}
 
 std::filesystem::path folder_of(const std::string& path) {
   const std::filesystem::path parent = std::filesystem::path(path).parent_path();

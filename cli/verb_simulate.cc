@@ -15,6 +15,7 @@
 #include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/expert_memory.h"
+#include "cli/number_text.h"
 #include "cli/session.h"
 #include "cli/table.h"
 
@@ -111,12 +112,6 @@ std::vector<std::int64_t> budgets_of(const SimulateVerb& options, const RouteTra
     fail("", "junto simulate needs --expert-memory SIZE or --sweep FILE; see junto simulate --help");
   }
   return budgets;
-}
-
-std::string fixed(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
 }
 
 const Point* bound_of(const std::vector<Point>& points, const Point& point) {

@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "cli/commands.h"
+#include "cli/number_text.h"
 #include "cli/session.h"
 #include "cli/table.h"
 
@@ -140,12 +141,6 @@ int run_generate(const TraceVerb& options) {
   }
   save(generate_trace(shape, recipe, options.tokens, options.seed), options.out, options.json);
   return 0;
-}
-
-std::string fixed(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
 }
 
 std::string pairs_text(const LayerStats& layer) {

@@ -10,7 +10,7 @@
 namespace junto {
 namespace {
 
-int start(const TrainArguments& given) {
+int start_training(const TrainArguments& given) {
   std::vector<std::string> words = {given.recipe};
   for (const std::string& assignment : given.set) words.insert(words.end(), {"--set", assignment});
   if (given.resume) words.emplace_back("--resume");
@@ -52,7 +52,7 @@ Command train_command(std::function<int(const TrainArguments&)> execute) {
 }
 
 Command train_command() {
-  return train_command(start);
+  return train_command(start_training);
 }
 
 }  // namespace junto

@@ -30,14 +30,14 @@ PackedPart part_of(const std::string& name, const Tensor& stack, bool by_column)
 }
 
 // The parts of a block in their order: gate, up, down; the last one under the first name that is there.
-constexpr std::string_view kRoles[] = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps", "ffn_down_t_exps"};
+constexpr std::string_view kPackedRoles[] = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps", "ffn_down_t_exps"};
 
 // None where up or down is missing.
 std::optional<PackedLayer> plan_block(const Checkpoint& source, std::size_t block) {
   PackedLayer layer;
   std::uint64_t bytes = 0;
   bool up = false, down = false;
-  for (const std::string_view role : kRoles) {
+  for (const std::string_view role : kPackedRoles) {
     const std::string name = "blk." + std::to_string(block) + "." + std::string(role) + ".weight";
     const Tensor* stack = source.find(name);
     if (!stack) continue;
@@ -46,10 +46,10 @@ std::optional<PackedLayer> plan_block(const Checkpoint& source, std::size_t bloc
            tensor_label(name) + " has shape " + to_string(stack->shape) + ", expected [experts, rows, cols]");
     }
     if (down) fail(source.path, tensor_label(name) + " is there beside the same matrix stored by row");
-    up = up || role == kRoles[1];
-    down = role == kRoles[2] || role == kRoles[3];
+    up = up || role == kPackedRoles[1];
+    down = role == kPackedRoles[2] || role == kPackedRoles[3];
     layer.experts = stack->shape[0];
-    layer.parts.push_back(part_of(name, *stack, role == kRoles[3]));
+    layer.parts.push_back(part_of(name, *stack, role == kPackedRoles[3]));
     bytes += packed_bytes(layer.parts.back());
   }
   layer.expert_bytes = rounded_up(bytes, kPackedAlignment);

@@ -14,7 +14,7 @@ namespace junto {
 namespace {
 
 constexpr std::int64_t kMostDrawn = std::int64_t{1} << 16;  // enough that no two rows are alike
-constexpr std::size_t kPieceBytes = std::size_t{8} << 20;
+constexpr std::size_t kRandomBytes = std::size_t{8} << 20;
 constexpr std::size_t kBlockBytes = std::size_t{64}
                                     << 10;  // of one random stream: fixed, so that threads do not matter
 
@@ -73,7 +73,7 @@ TensorToWrite random_rows(std::string name, Shape shape, DType type, float mean,
     const std::size_t unit_bytes = is_quantised(type) ? block_bytes(type) : 16 * block_bytes(type);
     const std::uint64_t unit_count = units.size() / unit_bytes;
     const std::size_t block_size = kBlockBytes / unit_bytes * unit_bytes;
-    const std::size_t piece_size = kPieceBytes / block_size * block_size;
+    const std::size_t piece_size = kRandomBytes / block_size * block_size;
     std::vector<std::byte> piece(std::min<std::uint64_t>(piece_size, total));
     for (std::uint64_t at = 0; at < total; at += piece_size) {
       const std::size_t size = std::min<std::uint64_t>(piece_size, total - at);

@@ -29,7 +29,8 @@ struct Encoder {
   }
 
   // Merges may lead to a control token ("<" "/s>"). In plain text it becomes the tokens of its first character and of
-  // the rest, which are shorter, so that this ends.
+  // the rest. Where the ends of a piece are marked ("a</w>") those may be control tokens no shorter than it: they count
+  // as characters without a token, so that this ends.
   void spell_out_control_tokens(const Bpe& model, std::size_t from) {
     const auto is_control = [&](TokenId id) {
       return id != model.options().unk && parts.special[static_cast<std::size_t>(id)] != 0;
@@ -51,6 +52,11 @@ struct Encoder {
       std::vector<TokenId> spelled;
       model.encode(parts.vocabulary, std::string_view(token).substr(0, cut), cache, spelled);
       model.encode(parts.vocabulary, std::string_view(token).substr(cut), cache, spelled);
+      for (TokenId& part : spelled) {
+        if (is_control(part) && parts.vocabulary.token(part).size() >= parts.vocabulary.token(id).size())
+          part = model.options().unk;
+      }
+      std::erase(spelled, kNoToken);
       todo.insert(todo.end(), spelled.rbegin(), spelled.rend());
     }
   }

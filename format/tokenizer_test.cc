@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -179,6 +180,24 @@ TEST(Tokenizer, PlainTextNeverMergesToControlTokens) {
     EXPECT_EQ(tokenizer.encode("d|>", false), std::vector<std::int32_t>{281});
     const auto plain = tokenizer.encode_plain("d|>");
     EXPECT_EQ(plain, (std::vector<std::int32_t>{tokenizer.id_of("d").value(), 280}));
+  }
+}
+
+TEST(Tokenizer, ControlTokensOfMarkedPiecesEndAsCharactersWithoutToken) {
+  for (const char* mark : {"end_of_word_suffix", "continuing_subword_prefix"}) {
+    Json json = byte_level_json();
+    json["model"]["merges"] = Json::array();
+    json["model"]["vocab"].erase("~");  // a vocabulary of all bytes has no marks
+    json["model"][mark] = "</w>";
+    int id = 400;
+    for (const char* token : {"a</w>", "b</w>", "</w>b", "</w></w>", "></w>"}) {
+      json["model"]["vocab"][token] = id;
+      json["added_tokens"].push_back({{"id", id++}, {"content", token}, {"special", true}, {"normalized", false}});
+    }
+    const Tokenizer tokenizer = load_tokenizer_json(json.dump(), "t");
+    const auto plain = tokenizer.encode_plain("ab");
+    EXPECT_LT(plain.size(), 64u) << mark;
+    EXPECT_TRUE(std::none_of(plain.begin(), plain.end(), [&](auto token) { return tokenizer.is_special(token); }));
   }
 }
 

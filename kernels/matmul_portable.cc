@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::int64_t kTileRows = 16;  // rows of x that share one pass over a row of w
 constexpr std::int64_t kLanes = 16;     // partial sums of a float dot product
-constexpr std::int64_t kChunk = 256;    // values of w decoded at once
+constexpr std::int64_t kDecoded = 256;  // values of w decoded at once
 
 // A tile of rows of x and where their results go.
 struct Tile {
@@ -50,10 +50,10 @@ void dot_floats(const WeightMatrix& w, std::int64_t n, const ActivationRows& x, 
                 MatrixView<float> out) {
   const MatrixView<const float> floats = x.floats();
   float lanes[kTileRows][kLanes] = {};
-  float weights[kChunk];
+  float weights[kDecoded];
   const std::byte* row = w.data + static_cast<std::size_t>(n) * w.row_bytes;
-  for (std::int64_t k = 0; k < w.cols; k += kChunk) {
-    const std::int64_t count = std::min(kChunk, w.cols - k);
+  for (std::int64_t k = 0; k < w.cols; k += kDecoded) {
+    const std::int64_t count = std::min(kDecoded, w.cols - k);
     decode_values(w.type, row + bytes_of(w.type, k), {weights, static_cast<std::size_t>(count)});
     for (std::int64_t i = 0; i < tile.count; ++i) {
       add_products(weights, floats.data + tile.x[i] * floats.stride + k, count, lanes[i]);

@@ -7,7 +7,7 @@ namespace junto {
 namespace {
 
 constexpr std::int64_t kMostRows = 8;
-const LayerPolicy kModelsOwn;
+const LayerPolicy kUnchanged;
 
 }  // namespace
 
@@ -37,7 +37,7 @@ std::span<const float> guess_scores(Pass& pass, std::size_t block) {
   next.plan.clear();
   for (std::int64_t r = 0; r < rows; ++r) {
     const auto* policies = pass.rows[r].policies;
-    const LayerPolicy& policy = policies ? (*policies)[spec.layer] : kModelsOwn;
+    const LayerPolicy& policy = policies ? (*policies)[spec.layer] : kUnchanged;
     route_unit(router, policy, next.logits.view().row(r), weights.routers[0].selection_bias, pass.w.route, next.plan,
                {}, pass.rows[r].token);
   }

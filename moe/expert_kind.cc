@@ -7,7 +7,7 @@
 namespace junto {
 namespace {
 
-constexpr float kLargest = 1e6f;
+constexpr float kLargestLimit = 1e6f;
 // In the order of the enumerators.
 constexpr std::array<std::string_view, 7> kKinds = {"silu",         "gelu_tanh",  "gelu_erf", "relu",
                                                     "relu_squared", "swiglu_oai", "identity"};
@@ -28,8 +28,8 @@ Activation parse_activation(const Json& json, std::string_view where) {
   if (!kind) fields.fail_here("has no \"kind\"" + suggestion("", kKinds));
   activation.kind = static_cast<ActivationKind>(*kind);
   activation.gated = fields.boolean("gated").value_or(activation.gated);
-  activation.limit = fields.number("limit", -kLargest, kLargest).value_or(0.0f);
-  activation.alpha = fields.number("alpha", -kLargest, kLargest).value_or(0.0f);
+  activation.limit = fields.number("limit", -kLargestLimit, kLargestLimit).value_or(0.0f);
+  activation.alpha = fields.number("alpha", -kLargestLimit, kLargestLimit).value_or(0.0f);
   fields.finish();
   if (activation.kind == ActivationKind::kSwigluOai && !activation.gated) {
     fields.fail_at("gated", "false, expected true with swiglu_oai");

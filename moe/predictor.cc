@@ -10,16 +10,16 @@
 namespace junto {
 namespace {
 
-constexpr std::pair<std::string_view, Prefetch> kNames[] = {{"none", Prefetch::kNone},
-                                                            {"previous-token", Prefetch::kPreviousToken},
-                                                            {"previous-layer", Prefetch::kPreviousLayer},
-                                                            {"next-router", Prefetch::kNextRouter},
-                                                            {"frequency", Prefetch::kFrequency}};
+constexpr std::pair<std::string_view, Prefetch> kPrefetchNames[] = {{"none", Prefetch::kNone},
+                                                                    {"previous-token", Prefetch::kPreviousToken},
+                                                                    {"previous-layer", Prefetch::kPreviousLayer},
+                                                                    {"next-router", Prefetch::kNextRouter},
+                                                                    {"frequency", Prefetch::kFrequency}};
 
 }  // namespace
 
 Prefetch parse_prefetch(std::string_view name) {
-  for (const auto& [known, rule] : kNames) {
+  for (const auto& [known, rule] : kPrefetchNames) {
     if (name == known) return rule;
   }
   fail("--prefetch",
@@ -27,7 +27,7 @@ Prefetch parse_prefetch(std::string_view name) {
 }
 
 std::string_view prefetch_name(Prefetch rule) {
-  for (const auto& [name, known] : kNames) {
+  for (const auto& [name, known] : kPrefetchNames) {
     if (rule == known) return name;
   }
   return "";

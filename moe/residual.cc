@@ -9,7 +9,7 @@
 namespace junto {
 namespace {
 
-constexpr float kLargest = 1e6f;
+constexpr float kLargestFactor = 1e6f;
 
 void read(JsonFields& fields, std::string_view key, float min, float max, float& value) {
   value = fields.number(key, min, max).value_or(value);
@@ -17,15 +17,15 @@ void read(JsonFields& fields, std::string_view key, float min, float max, float&
 
 ResidualRule parse_add(JsonFields& fields) {
   AddResidual rule;
-  read(fields, "factor", -kLargest, kLargest, rule.factor);
+  read(fields, "factor", -kLargestFactor, kLargestFactor, rule.factor);
   return rule;
 }
 
 ResidualRule parse_heavy_ball(JsonFields& fields) {
   HeavyBall rule;
   read(fields, "mu", -1.0f, 1.0f, rule.mu);
-  read(fields, "gamma", -kLargest, kLargest, rule.gamma);
-  read(fields, "look_ahead", -kLargest, kLargest, rule.look_ahead);
+  read(fields, "gamma", -kLargestFactor, kLargestFactor, rule.gamma);
+  read(fields, "look_ahead", -kLargestFactor, kLargestFactor, rule.look_ahead);
   return rule;
 }
 
@@ -33,11 +33,11 @@ ResidualRule parse_adam_like(JsonFields& fields) {
   AdamLike rule;
   read(fields, "beta1", 0.0f, 1.0f, rule.beta1);
   read(fields, "beta2", 0.0f, 1.0f, rule.beta2);
-  read(fields, "gamma", -kLargest, kLargest, rule.gamma);
+  read(fields, "gamma", -kLargestFactor, kLargestFactor, rule.gamma);
   read(fields, "eps", 1e-30f, 1.0f, rule.eps);
   read(fields, "decay", 0.0f, 1.0f, rule.decay);
   read(fields, "mu", -1.0f, 1.0f, rule.mu);
-  read(fields, "momentum_gamma", -kLargest, kLargest, rule.momentum_gamma);
+  read(fields, "momentum_gamma", -kLargestFactor, kLargestFactor, rule.momentum_gamma);
   return rule;
 }
 

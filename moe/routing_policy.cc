@@ -11,7 +11,7 @@ namespace junto {
 namespace {
 
 constexpr int kMaxId = (1 << 16) - 1;  // of layers and experts: bounds what a range expands to
-constexpr float kLargest = 1e30f;
+constexpr float kLargestValue = 1e30f;
 
 struct IdRange {
   int first = 0;
@@ -68,7 +68,7 @@ void read_offsets(JsonFields& fields, LayerPolicy& policy) {
   for (const auto& item : offsets->items()) {
     const std::optional<int> id = parse_id(item.key());
     if (!id) entries.fail_here("\"" + printable(item.key()) + "\" is no expert, expected 0.." + std::to_string(kMaxId));
-    policy.offsets.emplace_back(*id, *entries.number(item.key(), -kLargest, kLargest));
+    policy.offsets.emplace_back(*id, *entries.number(item.key(), -kLargestValue, kLargestValue));
   }
   std::sort(policy.offsets.begin(), policy.offsets.end());
   for (std::size_t i = 1; i < policy.offsets.size(); ++i) {
@@ -81,7 +81,7 @@ LayerPolicy read_layer(JsonFields& fields) {
   LayerPolicy policy;
   if (const auto k = fields.integer("top_k", 1, kMaxId + 1)) policy.top_k = static_cast<int>(*k);
   policy.top_p = fields.number("top_p", 0.0f, 1.0f);
-  policy.threshold = fields.number("threshold", -kLargest, kLargest);
+  policy.threshold = fields.number("threshold", -kLargestValue, kLargestValue);
   if (const auto k = fields.integer("max_experts", 1, kMaxId + 1)) policy.max_experts = static_cast<int>(*k);
   policy.renormalise = fields.boolean("renormalise");
   read_mask(fields, policy);

@@ -9,7 +9,7 @@
 namespace junto {
 namespace {
 
-constexpr float kLargest = 1e30f;
+constexpr float kLargestBound = 1e30f;
 constexpr std::int64_t kMostSeed = std::int64_t{1} << 53;
 constexpr std::array<std::string_view, 2> kGroupScores = {"max", "top_two_sum"};
 constexpr std::array<std::string_view, 2> kKeys = {"token", "class"};
@@ -33,7 +33,7 @@ SelectRule parse_top_p(JsonFields& fields, int experts) {
 
 SelectRule parse_threshold(JsonFields& fields, int experts) {
   Threshold rule;
-  rule.threshold = fields.number("threshold", -kLargest, kLargest).value_or(rule.threshold);
+  rule.threshold = fields.number("threshold", -kLargestBound, kLargestBound).value_or(rule.threshold);
   rule.min_k = checked_k(fields, "min_k", 0, 0, experts);
   rule.max_k = checked_k(fields, "max_k", 0, 0, experts);
   if (rule.max_k > 0 && rule.min_k > rule.max_k) {
@@ -64,13 +64,13 @@ SelectRule parse_group_limited(JsonFields& fields, int experts) {
 SelectRule parse_sparse_mixer(JsonFields& fields, int experts) {
   SparseMixer rule;
   rule.k = checked_k(fields, "k", std::min(rule.k, experts), 1, experts);
-  rule.jitter_eps = fields.number("jitter_eps", 0.0f, kLargest).value_or(rule.jitter_eps);
+  rule.jitter_eps = fields.number("jitter_eps", 0.0f, kLargestBound).value_or(rule.jitter_eps);
   return rule;
 }
 
 SelectRule parse_margin(JsonFields& fields, int experts) {
   Margin rule;
-  rule.margin = fields.number("margin", 0.0f, kLargest).value_or(rule.margin);
+  rule.margin = fields.number("margin", 0.0f, kLargestBound).value_or(rule.margin);
   rule.max_k = checked_k(fields, "max_k", std::min(rule.max_k, experts), 1, experts);
   rule.of_pair = fields.boolean("of_pair").value_or(rule.of_pair);
   return rule;

@@ -8,8 +8,8 @@
 namespace junto::jinja {
 namespace {
 
-constexpr int kMaxDepth = 400;    // of an expression's tree; long chains of + count too
-constexpr int kMaxNesting = 200;  // of brackets
+constexpr int kMaxDepth = 400;     // of an expression's tree; long chains of + count too
+constexpr int kMaxBrackets = 200;  // of brackets
 
 int depth_of(const ExpressionRef& expression) {
   return expression ? expression->depth : 0;
@@ -54,7 +54,7 @@ ExpressionRef Parser::parse_tuple(bool with_conditional, bool in_parentheses) {
 }
 
 ExpressionRef Parser::parse_expression(bool with_conditional) {
-  if (++nesting_ > kMaxNesting) error("nested deeper than " + std::to_string(kMaxNesting) + " levels");
+  if (++nesting_ > kMaxBrackets) error("nested deeper than " + std::to_string(kMaxBrackets) + " levels");
   ExpressionRef expression = with_conditional ? parse_conditional() : parse_or();
   --nesting_;
   return expression;
@@ -68,7 +68,7 @@ ExpressionRef Parser::parse_conditional() {
     ExpressionRef test = parse_or();
     ExpressionRef otherwise;
     if (skip_name("else")) {
-      if (++nesting_ > kMaxNesting) error("nested deeper than " + std::to_string(kMaxNesting) + " levels");
+      if (++nesting_ > kMaxBrackets) error("nested deeper than " + std::to_string(kMaxBrackets) + " levels");
       otherwise = parse_conditional();
       --nesting_;
     }
@@ -196,7 +196,7 @@ ExpressionRef Parser::parse_unary(bool with_filter) {
     const Token& token = next();
     const int line = token.line;
     const char op = token.text[0];
-    if (++nesting_ > kMaxNesting) error("nested deeper than " + std::to_string(kMaxNesting) + " levels");
+    if (++nesting_ > kMaxBrackets) error("nested deeper than " + std::to_string(kMaxBrackets) + " levels");
     ExpressionRef operand = parse_unary(false);
     --nesting_;
     const int depth = operand->depth + 1;

@@ -16,7 +16,14 @@ constexpr std::size_t kMaxTokens = std::size_t{1} << 28;
 constexpr std::size_t kMaxAddedBytes = 1024;
 
 // tokenizer.ggml.token_type
-enum GgufType : std::int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+enum GgufType : std::int32_t {
+  kTypeNormal = 1,
+  kTypeUnknown = 2,
+  kTypeControl = 3,
+  kTypeUserDefined = 4,
+  kTypeUnused = 5,
+  kTypeByte = 6
+};
 
 std::string count_of(std::size_t n, std::string_view what) {
   return std::to_string(n) + " " + std::string(what);
@@ -43,8 +50,8 @@ void load_vocabulary(const GgufTokenizerData& data, TokenizerParts& parts) {
     // Padding rows may have no name, or one twice: the first keeps it.
     if (token.empty() || parts.vocabulary.find(token) != kNoToken) token = "[EMPTY_" + std::to_string(i) + "]";
     parts.vocabulary.add(id, token);
-    const std::int32_t type = data.types.empty() ? kNormal : data.types[i];
-    if (type != kControl && type != kUserDefined && type != kUnknown) continue;
+    const std::int32_t type = data.types.empty() ? kTypeNormal : data.types[i];
+    if (type != kTypeControl && type != kTypeUserDefined && type != kTypeUnknown) continue;
     if (token.size() > kMaxAddedBytes) {
       fail(parts.where, "token " + std::to_string(i) + " has " + count_of(token.size(), "bytes, expected at most ") +
                             std::to_string(kMaxAddedBytes) + " for one that is no normal token");
@@ -52,7 +59,7 @@ void load_vocabulary(const GgufTokenizerData& data, TokenizerParts& parts) {
     AddedToken added;
     added.id = id;
     added.content = token;
-    added.special = type != kUserDefined;
+    added.special = type != kTypeUserDefined;
     parts.added_tokens.push_back(std::move(added));
   }
 }

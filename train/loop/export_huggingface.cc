@@ -92,7 +92,7 @@ Json config_of(const LanguageModelShape& shape, Kind kind, std::int32_t end_of_t
   return config;
 }
 
-struct Tensors : ModelTensors {
+struct ExportedTensors : ModelTensors {
   /// A feed-forward network: gate and up stand stacked, [2H, D].
   void add_network(const std::string& prefix, const at::Tensor& gate_up, const at::Tensor& down, bool mixtral) {
     const std::int64_t width = gate_up.size(0) / 2;
@@ -104,7 +104,7 @@ struct Tensors : ModelTensors {
 
 std::vector<TensorToWrite> tensors_of(const LanguageModel& model, Kind kind) {
   const bool mixtral = kind == Kind::kMixtral;
-  Tensors tensors;
+  ExportedTensors tensors;
   tensors.add("model.embed_tokens.weight", model.embedding());
   for (std::size_t layer = 0; layer < model.blocks().size(); ++layer) {
     const LanguageModel::Block& b = model.blocks()[layer];

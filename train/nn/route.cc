@@ -11,13 +11,13 @@
 namespace junto {
 namespace {
 
-constexpr double kNone = -std::numeric_limits<double>::infinity();
+constexpr double kNotScored = -std::numeric_limits<double>::infinity();
 
 /// Scale, soft cap, the policy's edits, and what clean_logits() does. What is not finite on the way is a constant:
 /// multiplying its zero gradient by an infinite slope would make NaN.
 at::Tensor edited(const CompiledRouter& router, const at::Tensor& logits) {
   const RouterSpec& spec = router.spec;
-  const at::Tensor none = at::logical_or(logits.isnan(), logits == kNone);
+  const at::Tensor none = at::logical_or(logits.isnan(), logits == kNotScored);
   const auto edit = [&](at::Tensor values) {
     values = values * static_cast<double>(spec.logit_scale);
     if (spec.logit_softcap > 0.0f) {
@@ -30,14 +30,14 @@ at::Tensor edited(const CompiledRouter& router, const at::Tensor& logits) {
   const at::Tensor finite_inputs = at::where(at::isfinite(logits), logits, at::zeros({}, logits.options()));
   const at::Tensor values = edit(finite_inputs);
   at::Tensor constants = edit(logits.detach());
-  constants = constants.masked_fill(at::logical_or(none, constants.isnan()), kNone);
+  constants = constants.masked_fill(at::logical_or(none, constants.isnan()), kNotScored);
   constants = constants.clamp_max(static_cast<double>(std::numeric_limits<float>::max()));
   return at::where(at::logical_and(at::isfinite(logits), at::isfinite(values.detach())), values, constants);
 }
 
 /// Softmax over the candidates of each row; a row without any gives zeros.
 at::Tensor softmax_of_candidates(const at::Tensor& logits) {
-  const at::Tensor none = logits == kNone;
+  const at::Tensor none = logits == kNotScored;
   const at::Tensor empty = none.all(1, /*keepdim=*/true);
   return at::softmax(logits.masked_fill(empty, 0.0), 1).masked_fill(none, 0.0);
 }
