@@ -111,10 +111,6 @@ std::int64_t choose_expert_memory(const ExpertMemoryOptions& options, const Stor
   return left / 10 * 9;
 }
 
-bool is_streaming(const Model& model) {
-  return model.cache && !model.cache->mapped();
-}
-
 std::string describe_streaming(std::int64_t experts_bytes, std::int64_t slots, std::int64_t slot_bytes,
                                std::int64_t experts, std::string_view evict) {
   return "streams " + bytes_text(experts_bytes) + " of experts through " + bytes_text(slots * slot_bytes) + ": " +
@@ -133,6 +129,8 @@ Json streaming_json(const ExpertCache& cache) {
               {"bytes_read", c.bytes_read},
               {"bytes_read_per_s", quotient(static_cast<double>(c.bytes_read), c.passed_s)},
               {"stall_s", c.stall_s},
+              {"preferred_slots", c.preferred_slots},
+              {"skipped_slots", c.skipped_slots},
               {"prefetch", prefetch_name(cache.prefetch())}};
   if (cache.prefetch() == Prefetch::kNone) return out;
   out["prefetch_hits"] = c.prefetch_hits;
@@ -153,6 +151,8 @@ std::string streaming_line(const ExpertCache& cache) {
                 bytes_text(static_cast<std::int64_t>(quotient(static_cast<double>(c.bytes_read), c.passed_s))).c_str(),
                 c.stall_s);
   std::string line = text;
+  if (c.preferred_slots > 0) line += "; " + std::to_string(c.preferred_slots) + " choices moved to experts in memory";
+  if (c.skipped_slots > 0) line += "; " + std::to_string(c.skipped_slots) + " left out as late";
   if (cache.prefetch() == Prefetch::kNone) return line;
   std::snprintf(
       text, sizeof text,

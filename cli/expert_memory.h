@@ -43,19 +43,17 @@ StoredBytes stored_bytes_of(const Checkpoint& checkpoint);
 std::int64_t choose_expert_memory(const ExpertMemoryOptions& options, const StoredBytes& stored, std::int64_t available,
                                   std::string_view where);
 
-/// True where experts are read from the file as they are needed.
-bool is_streaming(const Model& model);
-
 /// "streams 3.62 GB of experts through 1.2 GB: 378 of 1024 in memory, evicting lfu".
 std::string describe_streaming(std::int64_t experts_bytes, std::int64_t slots, std::int64_t slot_bytes,
                                std::int64_t experts, std::string_view evict);
 
 /// {"slots", "experts", "evict", "engine", "hits", "misses", "hit_ratio", "bytes_read", "bytes_read_per_s", "stall_s",
-/// "prefetch"}, and where something is prefetched {"prefetch_hits", "late_prefetches", "wasted_prefetches",
-/// "dropped_prefetches", "guessed", "recall", "precision"}.
+/// "preferred_slots", "skipped_slots", "prefetch"}, and where something is prefetched {"prefetch_hits",
+/// "late_prefetches", "wasted_prefetches", "dropped_prefetches", "guessed", "recall", "precision"}.
 Json streaming_json(const ExpertCache& cache);
 
-/// "61 % of experts were in memory, 2.1 GB read at 1.1 GB/s, 3.2 s stalled", then what prefetching did.
+/// "61 % of experts were in memory, 2.1 GB read at 1.1 GB/s, 3.2 s stalled", then what policies
+/// of streamed experts changed and what prefetching did.
 std::string streaming_line(const ExpertCache& cache);
 
 }  // namespace junto

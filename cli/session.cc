@@ -198,6 +198,7 @@ const Tokenizer& require_tokenizer(Session& session) {
 RoutingPolicy policy_for(const Model& model, std::string_view text) {
   RoutingPolicy policy = parse_routing_policy(text, "--policy");
   check_policy(policy, experts_of_layers(model.config), "--policy");
+  if (!is_streaming(model)) check_policy_of_resident_experts(policy, "--policy");
   return policy;
 }
 

@@ -44,7 +44,7 @@ Session open_reference(const PerplexityVerb& options, const Session& session) {
   return opened;
 }
 
-void print_result(const Perplexity& result, bool json) {
+void print_result(const Perplexity& result, const Session& session, bool json) {
   if (json) {
     Json out = {{"perplexity", result.perplexity},
                 {"mean_nll", result.mean_nll},
@@ -55,12 +55,14 @@ void print_result(const Perplexity& result, bool json) {
       out["p99_kl"] = result.against->p99_kl;
       out["top1_agreement"] = result.against->top1_agreement;
     }
+    if (is_streaming(*session.model)) out["streaming"] = streaming_json(*session.model->cache);
     std::printf("%s\n", out.dump().c_str());
     return;
   }
   std::printf("perplexity %.4f  mean nll %.5f +- %.5f  %lld tokens scored in %lld windows\n", result.perplexity,
               result.mean_nll, result.standard_error, static_cast<long long>(result.tokens),
               static_cast<long long>(result.windows));
+  if (is_streaming(*session.model)) std::printf("%s\n", streaming_line(*session.model->cache).c_str());
   if (!result.against) return;
   std::printf("against the reference: mean KL %.6f  99th percentile %.6f  same top token %.2f %%\n",
               result.against->mean_kl, result.against->p99_kl, 100 * result.against->top1_agreement);
@@ -90,7 +92,7 @@ int run_perplexity(const PerplexityVerb& options) {
   measure.progress = [&](std::int64_t tokens) { progress.advance(static_cast<std::uint64_t>(tokens)); };
   const Perplexity result = measure_perplexity(*session.decoder, reference ? reference->decoder.get() : nullptr,
                                                *session.pool, text, measure, options.file);
-  print_result(result, options.json);
+  print_result(result, session, options.json);
   return 0;
 }
 

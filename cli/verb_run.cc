@@ -144,6 +144,8 @@ void print_stats(const Session& session, double disk_bytes_per_s) {
   add("bytes per second that the disk gives", "disk_bytes_per_s");
   add("share of that", "share_of_disk");
   add("seconds stalled", "stall_s");
+  add("choices moved to experts in memory", "preferred_slots");
+  add("choices left out as late", "skipped_slots");
   add("prefetched in time", "prefetch_hits");
   add("prefetched late", "late_prefetches");
   add("prefetched for nothing", "wasted_prefetches");

@@ -19,9 +19,9 @@ constexpr std::size_t kBlockBytes = std::size_t{64}
                                     << 10;  // of one random stream: fixed, so that threads do not matter
 
 // SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014).
-class Random {
+class RowRandom {
  public:
-  explicit Random(std::uint64_t seed) : state_(seed) {}
+  explicit RowRandom(std::uint64_t seed) : state_(seed) {}
 
   std::uint64_t bits() {
     std::uint64_t z = state_ += 0x9e3779b97f4a7c15u;
@@ -40,12 +40,12 @@ class Random {
 std::uint64_t hash(std::string_view text, std::uint64_t seed) {
   std::uint64_t h = 1469598103934665603u ^ seed;  // FNV-1a
   for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 1099511628211u;
-  return Random(h).bits();
+  return RowRandom(h).bits();
 }
 
 // Encoded normal numbers (Box and Muller): whole blocks of any type, no more than `wanted` asks for.
 std::vector<std::byte> draw_units(DType type, std::int64_t wanted, float mean, float spread, std::uint64_t seed) {
-  Random random(seed);
+  RowRandom random(seed);
   const std::int64_t count = std::min(kMostDrawn, (wanted + 255) / 256 * 256);
   std::vector<float> values(count);
   for (std::int64_t i = 0; i < count; i += 2) {
@@ -79,7 +79,7 @@ TensorToWrite random_rows(std::string name, Shape shape, DType type, float mean,
       const std::size_t size = std::min<std::uint64_t>(piece_size, total - at);
       pool.for_each_block((size + block_size - 1) / block_size, [&](std::int64_t b, int) {
         const std::size_t begin = b * block_size, end = std::min(size, begin + block_size);
-        Random random(stream ^ (at + begin));
+        RowRandom random(stream ^ (at + begin));
         for (std::size_t i = begin; i < end; i += unit_bytes) {
           const std::size_t unit = random.bits() % unit_count;
           std::memcpy(piece.data() + i, units.data() + unit * unit_bytes, std::min(unit_bytes, end - i));

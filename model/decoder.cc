@@ -31,6 +31,7 @@ const std::vector<LayerPolicy>* policies_of(const RoutingPolicy& policy, const M
   if (!added) return &entry->second;
   const std::vector<int> experts = experts_of_layers(model.config);
   check_policy(policy, experts, "policy");
+  if (!is_streaming(model)) check_policy_of_resident_experts(policy, model.path);
   for (std::size_t layer = 0; layer < experts.size(); ++layer)
     entry->second.push_back(policy.for_layer(static_cast<int>(layer)));
   return &entry->second;

@@ -229,6 +229,12 @@ void run_routed(Pass& pass, std::size_t block, MatrixView<float> out) {
   w.round = 0;
 }
 
+// Weights that sum up to a whole sum up to it without the late ones, too.
+Capacity::Drop drop_of(Weigh weigh) {
+  const bool renormalised = weigh == Weigh::kRenormalised || weigh == Weigh::kSoftmaxOfChosen;
+  return renormalised ? Capacity::Drop::kRenormalise : Capacity::Drop::kZero;
+}
+
 // What the router of the block reads: the experts' input, or that of a block below.
 const ActivationRows& router_input(Pass& pass, std::size_t block) {
   const std::size_t source = router_source(pass.model.config, block);
@@ -257,17 +263,22 @@ void route_rows(Pass& pass, std::size_t block, const RouterWeights& router, cons
   const bool wants_scores = pass.hooks && pass.hooks->observes(Point::kRouterScores);
   if (wants_scores) w.scores.resize(rows, spec.experts);
   w.plan.clear();
+  w.resident.clear();
+  if (!mixer && is_streaming(pass.model)) look_at_residents(pass, block);
+  w.late.assign(static_cast<std::size_t>(rows), std::nullopt);
   const int layer = pass.model.config.blocks[block].layer;
   for (std::int64_t r = 0; r < rows; ++r) {
     const auto* policies = pass.rows[r].policies;
     const LayerPolicy& policy = policies && !mixer ? (*policies)[layer] : kModelsOwn;
     route_unit(spec, policy, view.row(r), router.selection_bias, w.route, w.plan,
-               wants_scores ? w.scores.view().row(r) : std::span<float>(), pass.rows[r].token);
+               wants_scores ? w.scores.view().row(r) : std::span<float>(), pass.rows[r].token, w.resident);
+    if (policy.skip_late.value_or(false)) w.late[static_cast<std::size_t>(r)] = drop_of(w.route.compiled.spec.weigh);
   }
   if (pass.hooks && pass.hooks->edits(Point::kPlan)) {
     pass.hooks->edit_plan(static_cast<int>(block), mixer, w.plan);
     assert(w.plan.units() == rows);
   }
+  if (!w.resident.empty()) leave_out_late(pass);
   group_by_expert(w.plan, spec.experts, w.groups);
   if (wants_scores) observe(pass, Point::kRouterScores, block, w.scores.view(), mixer);
   observe(pass, Point::kPlan, block, {}, mixer);

@@ -8,6 +8,7 @@
 
 #include "model/decoder.h"
 #include "moe/grouped_experts.h"
+#include "moe/prune.h"
 #include "moe/route.h"
 
 namespace junto {
@@ -64,6 +65,8 @@ struct Workspace {
   std::vector<const ExpertWeights*> joint_experts;  // [E + 1]
   std::vector<std::int32_t> streamed, in_memory;    // active experts by where they are
   RouteScratch route;
+  std::vector<std::uint8_t> resident;        // [E] of the layer that routes: in memory, where a policy asks
+  std::vector<LateDrop> late;                // [rows], the same
   Matrix<float> next_logits;                 // [rows, E], what carried logits add
   Matrix<float> carried_logits;              // [rows, E of the last routing of this pass], where routers read them
   bool logits_are_carried = false;           // false before the first routing of a pass
@@ -158,6 +161,12 @@ void compute_router_logits(Pass& pass, const RouterWeights& router, const Router
 /// Router logits [rows, E] of what the router reads, then the plan of all rows in pass.w.plan and its groups in
 /// pass.w.groups.
 void route_rows(Pass& pass, std::size_t block, const RouterWeights& router, const RouterSpec& spec, bool mixer);
+
+/// For policies that go by what is in memory. Fills pass.w.resident where one of the rows has such a policy in this
+/// block, else empties it.
+void look_at_residents(Pass& pass, std::size_t block);
+/// Leaves out of pass.w.plan what is not in memory, where pass.w.late says so, and counts what memory changed.
+void leave_out_late(Pass& pass);
 
 /// What the router of a later block says of the hidden state that this block's experts read: for each expert the
 /// weights that it would give to the rows, summed [E]. All alike where there are too many rows for the router to be

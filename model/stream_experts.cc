@@ -30,6 +30,10 @@ std::size_t whole_bytes(const std::vector<MatrixPlace>& places) {
 
 }  // namespace
 
+bool is_streaming(const Model& model) {
+  return model.cache && !model.cache->mapped();
+}
+
 bool has_experts_to_interleave(const Model& model) {
   const auto table = model.experts->snapshot();
   return std::ranges::any_of(table->layers, [](const ExpertLayer& layer) {

@@ -1,6 +1,7 @@
 // A model whose experts are streamed computes what it computes in memory, to the bit.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -17,9 +18,10 @@ class Streaming : public testing::TestWithParam<const char*> {
 };
 
 // Logits of a prompt and of a few tokens after it.
-std::vector<float> logits_of(const std::shared_ptr<Model>& model, ThreadPool& pool) {
+std::vector<float> logits_of(const std::shared_ptr<Model>& model, ThreadPool& pool, const RoutingPolicy& policy = {}) {
   Decoder decoder(model, pool);
   Sequence sequence;
+  sequence.policy = policy;
   std::vector<std::int32_t> ids;
   for (int i = 0; i < 20; ++i) ids.push_back(3 + (i * 37 + i * i) % 370);
   std::vector<float> all;
@@ -80,6 +82,84 @@ TEST_P(Streaming, AReplacedExpertIsNotRead) {
     }
   }
   EXPECT_EQ(logits_of(streamed, pool), logits_of(resident, pool));
+}
+
+RoutingPolicy lossy(std::optional<float> margin, std::optional<bool> skip_late) {
+  RoutingPolicy policy;
+  policy.all.prefer_resident = margin;
+  policy.all.skip_late = skip_late;
+  return policy;
+}
+
+TEST_P(Streaming, LossyPoliciesChangeNothingWithoutMarginOrWithRoomForAll) {
+  ThreadPool pool(2);
+  LoadOptions options;
+  options.pool = &pool;
+  const std::vector<float> expected = logits_of(load_model(path(), options), pool);
+  options.expert_memory = 80000;
+  const std::shared_ptr<Model> tight = load_model(path(), options);
+  EXPECT_EQ(logits_of(tight, pool, lossy(0.0f, false)), expected);
+  options.expert_memory = 10000000;
+  for (const bool again : {false, true}) {
+    const std::shared_ptr<Model> roomy = load_model(path(), options);
+    EXPECT_EQ(roomy->cache->slots(), roomy->cache->experts());
+    EXPECT_EQ(logits_of(roomy, pool, lossy(std::nullopt, true)), expected);
+    EXPECT_EQ(roomy->cache->counters().skipped_slots, 0);
+    // Every expert is in memory once all were asked for; from then on a margin has nobody to move.
+    for (int layer = 0; layer < static_cast<int>(roomy->config.blocks.size()); ++layer) {
+      std::vector<std::int32_t> all;
+      const ExpertLayer experts = roomy->experts->snapshot()->layers[static_cast<std::size_t>(layer)];
+      for (std::size_t e = 0; e < experts.experts.size(); ++e) {
+        if (has_weights(experts.experts[e]->kind)) all.push_back(static_cast<std::int32_t>(e));
+      }
+      roomy->cache->run(layer, all, [](std::span<const std::int32_t>) {});
+    }
+    EXPECT_EQ(logits_of(roomy, pool, lossy(0.5f, again)), expected);
+    EXPECT_EQ(roomy->cache->counters().preferred_slots, 0);
+  }
+}
+
+TEST_P(Streaming, LossyPoliciesReadLessAreCountedAndRepeatable) {
+  ThreadPool pool(2);
+  LoadOptions options;
+  options.pool = &pool;
+  // Slots for all that a layer can ask for and one more: who goes does not depend on what arrives first.
+  options.expert_memory = 10000000;
+  const std::shared_ptr<Model> roomy = load_model(path(), options);
+  std::size_t most = 0;
+  for (const ExpertLayer& layer : roomy->experts->snapshot()->layers) most = std::max(most, layer.experts.size());
+  options.expert_memory = static_cast<std::int64_t>((most + 1) * roomy->cache->slot_bytes());
+  const auto run = [&](const RoutingPolicy& policy) {
+    const std::shared_ptr<Model> model = load_model(path(), options);
+    const std::vector<float> logits = logits_of(model, pool, policy);
+    return std::pair(logits, model->cache->counters());
+  };
+  const auto [own, own_counters] = run({});
+  const auto [preferred, preferred_counters] = run(lossy(0.2f, std::nullopt));
+  const auto [skipped, skipped_counters] = run(lossy(std::nullopt, true));
+  EXPECT_EQ(own_counters.preferred_slots + own_counters.skipped_slots, 0);
+  EXPECT_EQ(preferred_counters.skipped_slots, 0);
+  EXPECT_EQ(skipped_counters.preferred_slots, 0);
+  EXPECT_EQ(preferred == own, preferred_counters.preferred_slots == 0);
+  EXPECT_EQ(skipped == own, skipped_counters.skipped_slots == 0);
+  EXPECT_GT(preferred_counters.preferred_slots + skipped_counters.skipped_slots, 0);
+  EXPECT_LE(skipped_counters.bytes_read, own_counters.bytes_read);
+  EXPECT_EQ(run(lossy(0.2f, std::nullopt)).first, preferred);
+}
+
+TEST_P(Streaming, LossyPoliciesAreRefusedWhereExpertsAreInMemory) {
+  ThreadPool pool(2);
+  LoadOptions options;
+  options.pool = &pool;
+  for (const bool lazy : {false, true}) {
+    options.lazy_experts = lazy;
+    try {
+      logits_of(load_model(path(), options), pool, lossy(0.1f, std::nullopt));
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("prefer_resident is for experts that are streamed"), std::string::npos);
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Streaming,

@@ -90,6 +90,9 @@ struct Model {
   std::size_t block_bytes = 0;   // what every call reads of the blocks: all but routed experts, embedding and head
 };
 
+/// True where experts are read from the file as they are needed.
+bool is_streaming(const Model& model);
+
 struct LoadOptions {
   /// Threads that interleave weights for the fast kernels; null keeps all weights as they are mapped.
   ThreadPool* pool = nullptr;

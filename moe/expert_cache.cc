@@ -93,6 +93,21 @@ int ExpertCache::empty_slots() const {
   return static_cast<int>(std::ranges::count(slots_, State::kEmpty, &Slot::state));
 }
 
+void ExpertCache::add_resident(int layer, std::span<std::uint8_t> is_in) const {
+  const std::lock_guard lock(mutex_);
+  for (std::size_t e = 0; e < is_in.size(); ++e) {
+    const std::int32_t slot =
+        slot_of_cell_[static_cast<std::size_t>(eviction_.cell_of(layer, static_cast<std::int32_t>(e)))];
+    if (slot >= 0 && slots_[static_cast<std::size_t>(slot)].state == State::kReady) is_in[e] = 1;
+  }
+}
+
+void ExpertCache::count_lossy(std::int64_t preferred_slots, std::int64_t skipped_slots) {
+  const std::lock_guard lock(mutex_);
+  counters_.preferred_slots += preferred_slots;
+  counters_.skipped_slots += skipped_slots;
+}
+
 ExpertCacheCounters ExpertCache::counters() const {
   const std::lock_guard lock(mutex_);
   return counters_;

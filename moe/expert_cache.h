@@ -50,6 +50,9 @@ struct ExpertCacheCounters {
   std::int64_t guessed = 0, guessed_right = 0;
   std::int64_t guessable = 0;  // experts that those layers asked for
 
+  std::int64_t preferred_slots = 0;  // of policies with prefer_resident: that went to an expert in memory instead
+  std::int64_t skipped_slots = 0;    // of policies with skip_late: left out
+
   bool operator==(const ExpertCacheCounters&) const = default;
 };
 
@@ -84,6 +87,11 @@ class ExpertCache {
 
   /// An expert that compute() was called with, until it returns.
   const ExpertWeights* expert(int layer, std::int32_t expert) const;
+
+  /// Sets is_in [E] to 1 for the experts that are in memory now, and leaves the others.
+  void add_resident(int layer, std::span<std::uint8_t> is_in) const;
+  /// Adds to the counters what a policy of streamed experts changed.
+  void count_lossy(std::int64_t preferred_slots, std::int64_t skipped_slots);
 
   int slots() const { return static_cast<int>(slots_.size()); }
   int empty_slots() const;

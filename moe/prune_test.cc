@@ -111,6 +111,61 @@ TEST(Prune, IsTheRuleOnRandomPlans) {
   EXPECT_GT(dropped, 1000);
 }
 
+/// An independent statement of add_awaited(): in order of id, so many of those that nobody has to wait for.
+std::vector<std::uint8_t> naive_awaited(const RoutePlan& plan, const std::vector<LateDrop>& of_unit, int empty_slots,
+                                        const std::vector<std::uint8_t>& resident) {
+  std::vector<std::uint8_t> present = resident;
+  for (const Slot& slot : slots_of(plan)) {
+    if (slot.place == 0 || !of_unit[slot.unit]) present[slot.expert] = 1;
+  }
+  for (std::size_t e = 0; e < present.size(); ++e) empty_slots -= present[e] - resident[e];
+  for (int e = 0; e < static_cast<int>(present.size()); ++e) {
+    if (present[e] != 0 || std::ranges::find(plan.expert, e) == plan.expert.end()) continue;
+    if (empty_slots-- > 0) present[e] = 1;
+  }
+  return present;
+}
+
+TEST(PruneLate, IsTheRuleOnRandomPlans) {
+  std::mt19937 random(2);
+  std::int64_t dropped = 0;
+  for (int round = 0; round < 2000; ++round) {
+    const int experts = 1 + static_cast<int>(random() % 9), empty_slots = static_cast<int>(random() % 4);
+    const RoutePlan before = random_plan(random, experts);
+    std::vector<LateDrop> of_unit;
+    for (int u = 0; u < before.units(); ++u) {
+      const LateDrop drops[] = {std::nullopt, Capacity::Drop::kZero, Capacity::Drop::kRenormalise};
+      of_unit.push_back(drops[random() % 3]);
+    }
+    std::vector<std::uint8_t> resident;
+    for (int e = 0; e < experts; ++e) resident.push_back(random() % 2);
+    const std::vector<std::uint8_t> awaited = naive_awaited(before, of_unit, empty_slots, resident);
+    std::vector<std::uint8_t> present = resident;
+    add_awaited(before, of_unit, empty_slots, present);
+    ASSERT_EQ(present, awaited);
+    RoutePlan plan = before;
+    dropped += prune_late(of_unit, present, plan);
+    std::vector<Slot> expected;
+    std::vector<double> sum_before(before.units()), sum_after(before.units());
+    for (const Slot& slot : slots_of(before)) {
+      sum_before[slot.unit] += slot.weight;
+      if (of_unit[slot.unit] && awaited[slot.expert] == 0) continue;
+      expected.push_back(slot);
+      sum_after[slot.unit] += slot.weight;
+    }
+    const std::vector<Slot> found = slots_of(plan);
+    ASSERT_EQ(found.size(), expected.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      const int u = expected[i].unit;
+      const bool scaled = of_unit[u] == Capacity::Drop::kRenormalise;
+      EXPECT_EQ(found[i].unit, u);
+      EXPECT_EQ(found[i].expert, expected[i].expert);
+      EXPECT_NEAR(found[i].weight, expected[i].weight * (scaled ? sum_before[u] / sum_after[u] : 1.0), 1e-5);
+    }
+  }
+  EXPECT_GT(dropped, 500);
+}
+
 TEST(Prune, RouteOfABatchPrunesAndRouteOfAUnitDoesNot) {
   const RouterSpec spec{.experts = 2, .select = TopK{1}, .prune = Capacity{.factor = 1.0f}};
   std::vector<float> logits = {1, 0, 1, 0, 1, 0, 1, 0};

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "moe/prefer_resident.h"
 #include "moe/prune.h"
 #include "moe/score.h"
 #include "moe/select.h"
@@ -124,15 +125,30 @@ void append_slots(const RouterSpec& spec, const UnitScores& unit, RouteScratch& 
   plan.offset.push_back(static_cast<std::int32_t>(plan.expert.size()));
 }
 
+/// What of memory routing sees.
+struct Preference {
+  float margin = 0.0f;
+  std::span<const std::uint8_t> resident;  // [E] or empty
+};
+
+void choose(const RouterSpec& spec, const UnitScores& unit, const Preference& preference, RouteScratch& scratch) {
+  select(spec.select, unit, scratch.select, scratch.chosen);
+  if (!prefer_resident(preference.margin, preference.resident, scratch.biased_scores)) return;
+  scratch.unswayed = scratch.chosen;
+  select(spec.select, unit, scratch.select, scratch.chosen);
+  scratch.preferred += std::ranges::count_if(
+      scratch.chosen, [&](std::int32_t e) { return std::ranges::find(scratch.unswayed, e) == scratch.unswayed.end(); });
+}
+
 void route_edited(const RouterSpec& spec, std::span<const float> edits, std::span<float> logits,
                   std::span<const float> selection_bias, std::int64_t key, RouteScratch& scratch, RoutePlan& plan,
-                  std::span<float> scores_out) {
+                  std::span<float> scores_out, const Preference& preference = {}) {
   const UnitScores unit = score_unit(spec, edits, logits, selection_bias, key, scratch);
   if (!scores_out.empty()) std::copy(scratch.scores.begin(), scratch.scores.end(), scores_out.begin());
   if (spec.entropy_override && is_unsure(*spec.entropy_override, unit, scratch.select)) {
     select(TopK{static_cast<int>(logits.size())}, unit, scratch.select, scratch.chosen);
   } else {
-    select(spec.select, unit, scratch.select, scratch.chosen);
+    choose(spec, unit, preference, scratch);
   }
   append_slots(spec, unit, scratch, plan);
 }
@@ -163,25 +179,28 @@ CompiledRouter compile_router(const RouterSpec& spec, const LayerPolicy& policy)
   CompiledRouter router{.spec = spec, .edits = edits_under(spec.experts, policy)};
   router.spec.select = rule_under(spec, policy);
   router.spec.weigh = weigh_under(spec, router.spec.select, policy);
+  router.prefer_resident = policy.prefer_resident.value_or(0.0f);
   if (policy.top_k || policy.top_p || policy.threshold || policy.max_experts) router.spec.entropy_override.reset();
   return router;
 }
 
 void route_unit(const CompiledRouter& router, std::span<float> logits, std::span<const float> selection_bias,
-                RouteScratch& scratch, RoutePlan& plan, std::span<float> scores_out, std::int64_t key) {
-  route_edited(router.spec, router.edits, logits, selection_bias, key, scratch, plan, scores_out);
+                RouteScratch& scratch, RoutePlan& plan, std::span<float> scores_out, std::int64_t key,
+                std::span<const std::uint8_t> resident) {
+  route_edited(router.spec, router.edits, logits, selection_bias, key, scratch, plan, scores_out,
+               {router.prefer_resident, resident});
 }
 
 void route_unit(const RouterSpec& spec, const LayerPolicy& policy, std::span<float> logits,
                 std::span<const float> selection_bias, RouteScratch& scratch, RoutePlan& plan,
-                std::span<float> scores_out, std::int64_t key) {
+                std::span<float> scores_out, std::int64_t key, std::span<const std::uint8_t> resident) {
   if (policy.empty()) return route_edited(spec, {}, logits, selection_bias, key, scratch, plan, scores_out);
   if (!(scratch.compiled_policy == policy) || !(scratch.compiled_spec == spec)) {
     scratch.compiled = compile_router(spec, policy);
     scratch.compiled_spec = spec;
     scratch.compiled_policy = policy;
   }
-  route_unit(scratch.compiled, logits, selection_bias, scratch, plan, scores_out, key);
+  route_unit(scratch.compiled, logits, selection_bias, scratch, plan, scores_out, key, resident);
 }
 
 void route(const CompiledRouter& router, MatrixView<float> logits, std::span<const float> selection_bias,

@@ -1,6 +1,7 @@
 // route: RouterSpec + policy + logits -> RoutePlan.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -14,8 +15,9 @@ namespace junto {
 
 /// A layer's router under one policy, worked out once: what route_unit() needs for each unit and nothing else.
 struct CompiledRouter {
-  RouterSpec spec;           // the model's, changed by the policy
-  std::vector<float> edits;  // [E] added to the logits, -inf: never chosen; empty: none
+  RouterSpec spec;               // the model's, changed by the policy
+  std::vector<float> edits;      // [E] added to the logits, -inf: never chosen; empty: none
+  float prefer_resident = 0.0f;  // margin
 };
 
 /// What the policy changes:
@@ -24,6 +26,7 @@ struct CompiledRouter {
 ///   threshold    rule Threshold, no bound of its own
 ///   max_experts  upper bound, whatever the rule
 ///   any of them  puts the model's entropy override away
+///   prefer_resident  see moe/prefer_resident.h
 ///   renormalise  raw <-> renormalised, softmax of all <-> softmax of chosen; constant weights stay
 /// Everything else stays the model's. Where top_p or threshold replaces SparseMixer, whose weights go with its own
 /// choice, the weights are the softmax of the chosen (renormalise=false: of all). Masks are edits of logits: scores are
@@ -38,6 +41,8 @@ struct RouteScratch {
   std::vector<float> logits;         // [units, E], of a batch whose units compete
   std::vector<Chosen> of_units;      // [units], the same
   Chosen chosen;
+  Chosen unswayed;             // what would be chosen with all experts in memory
+  std::int64_t preferred = 0;  // slots that went to an expert in memory for the margin's sake: counts up
   SelectScratch select;
   // The last spec and policy that route_unit() compiled for itself.
   RouterSpec compiled_spec;
@@ -49,14 +54,16 @@ struct RouteScratch {
 /// place (logit_scale, logit_softcap, the policy's offsets, masks -> -inf, NaN -> -inf); `selection_bias` is [E] or
 /// empty. The result depends on this unit's logits and key alone: expert choice sees a batch of one, and nothing is
 /// pruned. A unit without candidates gets no slots. `scores_out` [E] receives the unbiased scores where it is not
-/// empty; `key` is what Given goes by.
+/// empty; `key` is what Given goes by. `resident` [E] says which experts are in memory, for a policy that prefers
+/// these; empty: no preference.
 void route_unit(const CompiledRouter& router, std::span<float> logits, std::span<const float> selection_bias,
-                RouteScratch& scratch, RoutePlan& plan, std::span<float> scores_out = {}, std::int64_t key = 0);
+                RouteScratch& scratch, RoutePlan& plan, std::span<float> scores_out = {}, std::int64_t key = 0,
+                std::span<const std::uint8_t> resident = {});
 
 /// The same; a policy that is not empty is compiled, and kept in the scratch for the next unit under it.
 void route_unit(const RouterSpec& spec, const LayerPolicy& policy, std::span<float> logits,
                 std::span<const float> selection_bias, RouteScratch& scratch, RoutePlan& plan,
-                std::span<float> scores_out = {}, std::int64_t key = 0);
+                std::span<float> scores_out = {}, std::int64_t key = 0, std::span<const std::uint8_t> resident = {});
 
 /// All rows of `logits` [units, E] together, into a plan that is empty before: experts choose among all of them, and
 /// the spec's prune stage takes out what is over capacity. `keys` [units] or empty: 0. `kept`: see prune(); every slot

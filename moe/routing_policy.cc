@@ -86,6 +86,8 @@ LayerPolicy read_layer(JsonFields& fields) {
   policy.renormalise = fields.boolean("renormalise");
   read_mask(fields, policy);
   read_offsets(fields, policy);
+  policy.prefer_resident = fields.number("prefer_resident", 0.0f, kLargestValue);
+  policy.skip_late = fields.boolean("skip_late");
   if (policy.top_p && policy.threshold) fields.fail_here("top_p and threshold are both given, expected one of them");
   return policy;
 }
@@ -108,6 +110,8 @@ LayerPolicy overlay(LayerPolicy base, const LayerPolicy& over) {
     base.allowed = over.allowed;
   }
   if (!over.offsets.empty()) base.offsets = over.offsets;
+  if (over.prefer_resident) base.prefer_resident = over.prefer_resident;
+  if (over.skip_late) base.skip_late = over.skip_late;
   return base;
 }
 
@@ -118,6 +122,8 @@ std::string_view common_key(const LayerPolicy& a, const LayerPolicy& b) {
   if (a.max_experts && b.max_experts) return "max_experts";
   if (a.renormalise && b.renormalise) return "renormalise";
   if (has_mask(a) && has_mask(b)) return "mask";
+  if (a.prefer_resident && b.prefer_resident) return "prefer_resident";
+  if (a.skip_late && b.skip_late) return "skip_late";
   return !a.offsets.empty() && !b.offsets.empty() ? "offsets" : "";
 }
 
@@ -131,6 +137,8 @@ Json fields_of(const LayerPolicy& policy) {
   for (const std::int32_t id : policy.forbidden) json["mask"].push_back("!" + std::to_string(id));
   for (const std::int32_t id : policy.allowed) json["mask"].push_back(id);
   for (const auto& [id, offset] : policy.offsets) json["offsets"][std::to_string(id)] = json_number(offset);
+  if (policy.prefer_resident) json["prefer_resident"] = json_number(*policy.prefer_resident);
+  if (policy.skip_late) json["skip_late"] = *policy.skip_late;
   return json;
 }
 
@@ -219,6 +227,17 @@ void check_policy(const RoutingPolicy& policy, const std::vector<int>& experts_o
     if (experts_of_layer[layer] == 0) fail(where, path + ": this block is dense, it has no routed experts");
     check_ids(layer_policy, experts_of_layer[layer], path, where);
   }
+}
+
+void check_policy_of_resident_experts(const RoutingPolicy& policy, std::string_view where) {
+  const auto check = [&](const LayerPolicy& layer) {
+    const char* const choice = layer.prefer_resident ? "prefer_resident" : layer.skip_late ? "skip_late" : nullptr;
+    if (choice == nullptr) return;
+    fail(where, std::string("policy: ") + choice +
+                    " is for experts that are streamed (--expert-memory); those of this model are in memory");
+  };
+  check(policy.all);
+  for (const auto& entry : policy.layers) check(entry.second);
 }
 
 }  // namespace junto

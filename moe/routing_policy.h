@@ -25,6 +25,10 @@ struct LayerPolicy {
   std::vector<std::int32_t> forbidden = {};  // never chosen; ascending
   std::vector<std::int32_t> allowed = {};    // not empty: only these; ascending
   std::vector<std::pair<std::int32_t, float>> offsets = {};  // added to router logits; by id ascending
+  // Lossy, of streamed experts only: the margin of moe/prefer_resident.h, and whether prune_late() of moe/prune.h
+  // leaves out what is not in memory.
+  std::optional<float> prefer_resident = {};
+  std::optional<bool> skip_late = {};
 
   bool empty() const;
   bool operator==(const LayerPolicy&) const = default;
@@ -44,7 +48,8 @@ struct RoutingPolicy {
 
 /// The JSON object, every key optional:
 ///   {"top_k": 2, "top_p": 0.7, "threshold": 0.1, "max_experts": 4, "renormalise": true,
-///    "mask": ["!3", "!8-11"], "offsets": {"3": -1.5}, "layers": {"4-7": {"top_k": 1}, "8": {"mask": [0, 2]}}}
+///    "mask": ["!3", "!8-11"], "offsets": {"3": -1.5}, "prefer_resident": 0.02, "skip_late": true, "layers": {"4-7":
+///    {"top_k": 1}, "8": {"mask": [0, 2]}}}
 /// mask: "!3" forbids an expert, 3 or "3" allows it (with any allowed, the others are forbidden), "!8-11" a range.
 /// layers: block numbers and ranges hold the keys above but "layers"; two that overlap must not set the same key.
 /// Throws Error naming `where`, the key and what is allowed (with the nearest valid key).
@@ -63,5 +68,8 @@ RoutingPolicy parse_routing_policy(std::string_view text, std::string_view where
 /// have (for `all`: that no layer has; layers with fewer experts take what they have). `experts_of_layer[l]` is E of
 /// block l, 0 for dense blocks.
 void check_policy(const RoutingPolicy& policy, const std::vector<int>& experts_of_layer, std::string_view where);
+
+/// Throws Error naming the choice where the policy makes one that only streamed experts have.
+void check_policy_of_resident_experts(const RoutingPolicy& policy, std::string_view where);
 
 }  // namespace junto

@@ -160,5 +160,31 @@ TEST(CheckPolicy, WhatTheModelDoesNotHaveIsRefused) {
   EXPECT_EQ(check_error("", {}), "");
 }
 
+TEST(RoutingPolicy, ChoicesOfStreamedExpertsAreReadAndOverlaid) {
+  const RoutingPolicy policy = parse("prefer_resident=0.25,skip_late=true;3:skip_late=false");
+  EXPECT_EQ(policy.all, (LayerPolicy{.prefer_resident = 0.25f, .skip_late = true}));
+  EXPECT_EQ(policy.for_layer(3), (LayerPolicy{.prefer_resident = 0.25f, .skip_late = false}));
+  EXPECT_EQ(routing_policy_from_json(to_json(policy), "test"), policy);
+  EXPECT_NE(error_of("prefer_resident=-0.1").find("prefer_resident"), std::string::npos);
+  EXPECT_NE(error_of("skip_late=2").find("skip_late"), std::string::npos);
+  EXPECT_NE(error_of("4-7:skip_late=true;5:skip_late=true").find("skip_late of layer 5 is given twice"),
+            std::string::npos);
+}
+
+TEST(CheckPolicy, ChoicesOfStreamedExpertsAreRefusedByNameWhereExpertsAreInMemory) {
+  const auto refusal = [](std::string_view text) -> std::string {
+    try {
+      check_policy_of_resident_experts(parse(text), "--policy");
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_NE(refusal("prefer_resident=0").find("policy: prefer_resident is for experts that are streamed"),
+            std::string::npos);
+  EXPECT_NE(refusal("2:skip_late=true").find("policy: skip_late is for experts"), std::string::npos);
+  EXPECT_EQ(refusal("top_k=1"), "");
+}
+
 }  // namespace
 }  // namespace junto
