@@ -10,6 +10,8 @@
 //   probe     reads what the last `go` read, and nothing else: weights of attention, routers, the experts that it chose
 //             and the head, and cached keys and values, in that order of memory and with the same threads -> "seconds
 //             bytes". Experts of all rows together are read once. Nothing but additions is computed.
+//   store     what streaming cost since the last `store`, where experts are streamed -> a JSON object
+//   disk S    reads experts at random places of the file for S seconds, as streaming would -> "bytes per second"
 //   Other lines are errors; the end of the input is the end.
 #include <algorithm>
 #include <chrono>
@@ -24,6 +26,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "cli/expert_memory.h"
 #include "cli/machine.h"
 #include "cli/session.h"
 #include "kernels/matmul.h"
@@ -151,7 +154,26 @@ class Contender {
     std::fflush(stdout);
   }
 
+  void store() const {
+    ExpertCache& cache = streaming("store");
+    Json report = streaming_json(cache);
+    report["slot_bytes"] = cache.slot_bytes();
+    cache.reset_counters();
+    std::printf("%s\n", report.dump().c_str());
+    std::fflush(stdout);
+  }
+
+  void disk(std::int64_t seconds) const {
+    std::printf("%.0f\n", streaming("disk").measure_disk(static_cast<double>(seconds)));
+    std::fflush(stdout);
+  }
+
  private:
+  ExpertCache& streaming(const char* command) const {
+    if (!is_streaming(*session_.model)) fail(command, "is of streamed experts, and all are in memory");
+    return *session_.model->cache;
+  }
+
   /// Wraps around where the file ends.
   std::span<const std::int32_t> step_ids() const {
     const std::int64_t steps = (static_cast<std::int64_t>(ids_.size()) - options_.context) / options_.tokens;
@@ -224,6 +246,8 @@ Options parse(int count, char** arguments) {
     const auto number = [&] { return parse_numbers(value, name, "a number", std::int64_t{1} << 31).at(0); };
     if (name == "--ids")
       options.ids = value;
+    else if (name == "--expert-memory")
+      options.model.experts.budget = value;
     else if (name == "--context")
       options.context = number();
     else if (name == "--tokens")
@@ -249,10 +273,14 @@ int main(int count, char** arguments) {
     for (std::string line; std::getline(std::cin, line);) {
       if (line == "probe")
         contender.probe();
+      else if (line == "store")
+        contender.store();
+      else if (line.starts_with("disk "))
+        contender.disk(junto::parse_numbers(line.substr(5), "disk", "seconds", 60).at(0));
       else if (line.starts_with("go "))
         contender.go(junto::parse_numbers(line.substr(3), "go", "a step", 1 << 30).at(0));
       else
-        junto::fail("contender", "command is \"" + line + "\", expected go I or probe");
+        junto::fail("contender", "command is \"" + line + "\", expected go I, probe, store or disk S");
     }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "contender: %s\n", error.what());
