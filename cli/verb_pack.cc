@@ -74,10 +74,7 @@ int run_pack(const PackOptions& options) {
     WriteProgressLine line("pack " + options.out);
     report = pack(source, options.out, line.callback());
   }
-  if (options.replace) {
-    verify_packed(open_checkpoint(options.out));
-    std::filesystem::remove(model_path(options.source));
-  }
+  if (options.replace) replace_by_packed(model_path(options.source), options.out);
   print_result(options, report);
   return 0;
 }

@@ -1,6 +1,7 @@
 #include "compress/pack.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -288,6 +289,11 @@ PackReport unpack(const Checkpoint& source, const std::string& out, const WriteP
 void verify_packed(const Checkpoint& packed) {
   const PackedExperts record = require_packed(packed);
   expect_digest(packed, record, digest_of(restored_tensors(packed, record)));
+}
+
+void replace_by_packed(const std::string& source, const std::string& packed) {
+  verify_packed(open_checkpoint(packed));
+  std::filesystem::remove(source);
 }
 
 }  // namespace junto

@@ -30,4 +30,7 @@ PackReport unpack(const Checkpoint& source, const std::string& out, const WriteP
 /// that was recorded.
 void verify_packed(const Checkpoint& packed);
 
+/// Removes the file `source` once verify_packed() has found `packed` to restore it; what that throws leaves both.
+void replace_by_packed(const std::string& source, const std::string& packed);
+
 }  // namespace junto

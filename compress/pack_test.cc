@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -111,6 +112,27 @@ TEST_P(PackTest, AFlippedByteIsAnErrorThatNamesTheExpert) {
   const std::string error = error_of([&] { check_packed_experts(open_checkpoint(packed_)); });
   EXPECT_NE(error.find("packed.gguf: expert 0 of block 1 has CRC-32C "), std::string::npos) << error;
   EXPECT_EQ(check_packed_experts(open_checkpoint(source_)), 0) << "is not packed";
+}
+
+TEST_P(PackTest, TheSourceGoesOnlyWhereThePackedFileRestoresIt) {
+  pack(open_checkpoint(source_), packed_);
+  std::int64_t at = 0;
+  {
+    const Checkpoint packed = open_checkpoint(packed_);
+    at = static_cast<std::int64_t>(file_place(packed.find(packed_tensor_name(2))->bytes.data())->offset);
+  }
+  flip_byte(packed_, at);
+  const std::string before = contents_of(source_);
+  const std::string error = error_of([&] { replace_by_packed(source_, packed_); });
+  EXPECT_NE(error.find("packed.gguf"), std::string::npos) << error;
+  EXPECT_EQ(contents_of(source_), before);
+  EXPECT_FALSE(error_of([&] { replace_by_packed(source_, directory_.path("none.gguf")); }).empty());
+  EXPECT_EQ(contents_of(source_), before);
+  flip_byte(packed_, at);  // as it was
+  replace_by_packed(source_, packed_);
+  EXPECT_FALSE(std::filesystem::exists(source_));
+  unpack(open_checkpoint(packed_), restored_);
+  EXPECT_EQ(contents_of(restored_), before);
 }
 
 // Groups of neurons whose down matrices stand neuron by neuron, in blocks of outputs (Q8_0) or as they are (F16).
