@@ -59,6 +59,9 @@ std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options) {
        .help = "What is guessed of the next layer's experts, and read early: none (default), next-router, "
                "previous-token, previous-layer, frequency",
        .choices = {"none", "next-router", "previous-token", "previous-layer", "frequency"}},
+      {.name = "--verify-reads",
+       .target = &options.verify_reads,
+       .help = "Hold each streamed expert to its checksum whenever it is read; packed files have them"},
   };
 }
 
@@ -131,6 +134,7 @@ Json streaming_json(const ExpertCache& cache) {
               {"stall_s", c.stall_s},
               {"preferred_slots", c.preferred_slots},
               {"skipped_slots", c.skipped_slots},
+              {"verified", cache.verifies_reads()},
               {"prefetch", prefetch_name(cache.prefetch())}};
   if (cache.prefetch() == Prefetch::kNone) return out;
   out["prefetch_hits"] = c.prefetch_hits;

@@ -18,9 +18,10 @@ struct ExpertMemoryOptions {
   std::string evict = "layer";
   std::string hot_set;  // a trace
   std::string prefetch = "none";
+  bool verify_reads = false;
 };
 
-/// --expert-memory, --evict, --hot-set and --prefetch.
+/// --expert-memory, --evict, --hot-set, --prefetch and --verify-reads.
 std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options);
 
 /// "1.2GiB", "800MB", "4096" (bytes). Throws Error naming `name` and the forms there are.
@@ -48,8 +49,9 @@ std::string describe_streaming(std::int64_t experts_bytes, std::int64_t slots, s
                                std::int64_t experts, std::string_view evict);
 
 /// {"slots", "experts", "evict", "engine", "hits", "misses", "hit_ratio", "bytes_read", "bytes_read_per_s", "stall_s",
-/// "preferred_slots", "skipped_slots", "prefetch"}, and where something is prefetched {"prefetch_hits",
-/// "late_prefetches", "wasted_prefetches", "dropped_prefetches", "guessed", "recall", "precision"}.
+/// "preferred_slots", "skipped_slots", "verified", "prefetch"}, and where
+/// something is prefetched {"prefetch_hits", "late_prefetches", "wasted_prefetches", "dropped_prefetches", "guessed",
+/// "recall", "precision"}.
 Json streaming_json(const ExpertCache& cache);
 
 /// "61 % of experts were in memory, 2.1 GB read at 1.1 GB/s, 3.2 s stalled", then what policies

@@ -144,6 +144,7 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
     fail("--hot-set", "is given, but --evict is " + experts.evict + ", expected static");
   }
   options.prefetch = parse_prefetch(experts.prefetch);
+  options.verify_reads = experts.verify_reads;
   options.read_engine = parse_read_engine(std::getenv("JUNTO_IO"));
   options.expert_memory = choose_expert_memory(experts, stored, available, session.checkpoint.path);
   if (options.expert_memory > 0) {
@@ -163,6 +164,10 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
     if (!progress) progress.emplace("loading", all, "tensors");
     progress->advance();
   };
+  if (experts.verify_reads && options.expert_memory == 0) {
+    fail("--verify-reads", "is for experts that are streamed (--expert-memory); those of " + session.checkpoint.path +
+                               " stay in memory: junto inspect --verify checks the file");
+  }
   session.model = load_model(session.checkpoint, options);
   if (is_streaming(*session.model)) {
     const ExpertCache& cache = *session.model->cache;

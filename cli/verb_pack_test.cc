@@ -66,5 +66,38 @@ TEST_F(PackVerb, ADamagedExpertIsNamedWhereSomebodyAsks) {
   EXPECT_NE(run_junto({"inspect", packed_, "--verify"}).err.find(" of block 2 has CRC-32C "), std::string::npos);
 }
 
+TEST_F(PackVerb, VerifiedReadsStopAtADamagedExpertAndChangeNothingOtherwise) {
+  ASSERT_EQ(pack().status, 0);
+  const std::vector<std::string> run = {
+      "run",    packed_,           "--ids", "3,7,11,20,31,44,52,60,71,83,90,101", "-n", "4", "--seed", "1",
+      "--json", "--expert-memory", "200KB"};
+  const auto with_check = [&] {
+    std::vector<std::string> all = run;
+    all.push_back("--verify-reads");
+    return run_junto(all);
+  };
+  const Ran plain = run_junto(run), verified = with_check();
+  ASSERT_EQ(plain.status, 0) << plain.err;
+  ASSERT_EQ(verified.status, 0) << verified.err;
+  EXPECT_EQ(Json::parse(verified.out)["ids"], Json::parse(plain.out)["ids"]);
+  EXPECT_EQ(Json::parse(verified.out)["streaming"]["verified"], true);
+  EXPECT_EQ(Json::parse(plain.out)["streaming"]["verified"], false);
+
+  std::string damaged = contents(packed_);
+  for (std::size_t at = damaged.size() / 2; at < damaged.size(); at += 4000)
+    damaged[at] = static_cast<char>(damaged[at] ^ 1);
+  scratch_.put("packed.gguf", damaged);
+  const Ran stopped = with_check();
+  EXPECT_EQ(stopped.status, 1);
+  EXPECT_NE(stopped.err.find("packed.gguf: expert "), std::string::npos) << stopped.err;
+  EXPECT_NE(stopped.err.find(" has CRC-32C "), std::string::npos) << stopped.err;
+
+  EXPECT_NE(refusal_of({"run", source_, "--ids", "3", "-n", "1", "--expert-memory", "200KB", "--verify-reads"})
+                .find("junto pack writes them"),
+            std::string::npos);
+  EXPECT_NE(refusal_of({"run", packed_, "--ids", "3", "-n", "1", "--verify-reads"}).find("stay in memory"),
+            std::string::npos);
+}
+
 }  // namespace
 }  // namespace junto

@@ -28,6 +28,17 @@ std::size_t whole_bytes(const std::vector<MatrixPlace>& places) {
   return on_page ? (bytes + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment : 0;
 }
 
+// Where an expert is read as it was packed: its whole_bytes are what the checksum was made of.
+void add_checksums(const Checkpoint& checkpoint, const PackedExperts& packed, int block,
+                   std::vector<ExpertPlace>& places) {
+  const auto layer = packed.layers.find(block);
+  if (layer == packed.layers.end()) return;
+  const std::vector<std::uint32_t> checksums = packed_checksums(checkpoint, block, layer->second);
+  for (std::size_t e = 0; e < std::min(places.size(), checksums.size()); ++e) {
+    if (places[e].whole_bytes == layer->second.expert_bytes) places[e].checksum = checksums[e];
+  }
+}
+
 }  // namespace
 
 bool is_streaming(const Model& model) {
@@ -43,7 +54,8 @@ bool has_experts_to_interleave(const Model& model) {
   });
 }
 
-std::unique_ptr<ExpertCache> stream_experts(const Model& model, const LoadOptions& options) {
+std::unique_ptr<ExpertCache> stream_experts(const Model& model, const Checkpoint& checkpoint,
+                                            const std::optional<PackedExperts>& packed, const LoadOptions& options) {
   std::vector<std::string> files;
   std::vector<std::unique_ptr<BlockReader>> readers;
   std::vector<std::vector<ExpertPlace>> layers;
@@ -71,9 +83,11 @@ std::unique_ptr<ExpertCache> stream_experts(const Model& model, const LoadOption
       }
       place.whole_bytes = whole_bytes(place.places);
     }
+    if (options.verify_reads && packed) add_checksums(checkpoint, *packed, static_cast<int>(layers.size()) - 1, places);
   }
   ExpertCacheOptions cache;
   cache.mapped = mapped;
+  cache.verify_reads = !mapped && options.verify_reads;
   cache.budget_bytes = mapped ? std::numeric_limits<std::int64_t>::max() : options.expert_memory;
   cache.evict = options.evict;
   if (cache.evict == Evict::kStatic) {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
+#include "format/packed_experts.h"
 #include "model/weights.h"
 
 namespace junto {
@@ -12,7 +14,9 @@ bool has_experts_to_interleave(const Model& model);
 
 /// The cache of all routed experts of `model`: streamed from their files through options.expert_memory bytes, or, where
 /// that is 0, copied from where they are mapped. Throws Error where they do not stand in files as the kernels read
-/// them, or where the hot set of options is another model's.
-std::unique_ptr<ExpertCache> stream_experts(const Model& model, const LoadOptions& options);
+/// them, where the hot set of options is another model's, or where reads are to be verified but `checkpoint`, of which
+/// the model was loaded, has no checksums; `packed` is its record.
+std::unique_ptr<ExpertCache> stream_experts(const Model& model, const Checkpoint& checkpoint,
+                                            const std::optional<PackedExperts>& packed, const LoadOptions& options);
 
 }  // namespace junto

@@ -375,7 +375,7 @@ std::shared_ptr<Model> load_model(const Checkpoint& checkpoint, const LoadOption
   const std::optional<PackedExperts> packed = parse_packed_experts(checkpoint.metadata);
   Loader(model->path, model->config, source.tensors, packed, options).load(*model);
   const bool lazy = options.lazy_experts && options.pool != nullptr && has_experts_to_interleave(*model);
-  if (options.expert_memory > 0 || lazy) model->cache = stream_experts(*model, options);
+  if (options.expert_memory > 0 || lazy) model->cache = stream_experts(*model, checkpoint, packed, options);
   source.config = model->config;
   model->fingerprint = fingerprint_of(source);
   for (const auto& [name, tensor] : source.tensors) {

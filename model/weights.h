@@ -103,6 +103,8 @@ struct LoadOptions {
   Evict evict = Evict::kLayer;
   /// For Evict::kStatic: how popular each expert of the routed layers is, layer by layer.
   std::vector<double> popularity = {};
+  /// Streamed experts are held to their checksums at every read: packed files have them.
+  bool verify_reads = false;
   ReadEngine read_engine = ReadEngine::kAuto;
   Prefetch prefetch = Prefetch::kNone;
   /// Tensors taken so far and in all.

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/large_pages.h"
+#include "format/packed_experts.h"
 #include "kernels/interleave.h"
 
 namespace junto {
@@ -61,6 +62,9 @@ ExpertCache::ExpertCache(std::vector<std::vector<ExpertPlace>> experts,
       slot_bytes_ = std::max(slot_bytes_, bytes_in_slot(place));
       for (const MatrixPlace& matrix : place.places) {
         largest_matrix = std::max({largest_matrix, matrix.stored.bytes(), place.whole_bytes});
+      }
+      if (options.verify_reads && !place.places.empty() && (place.whole_bytes == 0 || !place.checksum)) {
+        fail(where_, "has no checksum for each expert, to which reads could be held: junto pack writes them");
       }
       any_whole = any_whole || place.whole_bytes > 0;
       places_.push_back(std::move(place));
@@ -344,7 +348,21 @@ void ExpertCache::load(std::int32_t index, std::int32_t cell) {
   }
 }
 
+// Throws Error naming file, block and expert where the slot's bytes are not those that were packed.
+void ExpertCache::verify(const ExpertReads::Job& job) const {
+  const std::int32_t cell = slots_[static_cast<std::size_t>(job.slot)].cell;
+  const int layer = eviction_.layer_of(cell);
+  expect_packed_checksum({job.to, job.whole_bytes}, *places_[static_cast<std::size_t>(cell)].checksum, layer,
+                         cell - eviction_.cell_of(layer, 0), where_);
+}
+
+// The checksum is taken by the thread that read, before anybody is told: nothing computes with what was not verified.
 void ExpertCache::arrived(const ExpertReads::Job& job, std::exception_ptr error) {
+  try {
+    if (options_.verify_reads && !error) verify(job);
+  } catch (...) {
+    error = std::current_exception();
+  }
   const std::lock_guard lock(mutex_);
   Slot& slot = slots_[static_cast<std::size_t>(job.slot)];
   counters_.bytes_read += static_cast<std::int64_t>(job.whole_bytes > 0 ? job.whole_bytes : job.place->stored.bytes());

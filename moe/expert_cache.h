@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -28,6 +29,8 @@ struct ExpertCacheOptions {
   Foreknowledge known = {};  // of `evict`
   ReadEngine engine = ReadEngine::kAuto;
   Prefetch prefetch = Prefetch::kNone;
+  /// Experts are held to their checksums whenever they are read; each must have one.
+  bool verify_reads = false;
   /// The experts' bytes are mapped: they are copied from there when they are first asked for instead of read from
   /// files, so that a model starts before all of it is in the kernels' layout.
   bool mapped = false;
@@ -63,6 +66,7 @@ struct ExpertPlace {
   std::vector<MatrixPlace> places;
   std::size_t whole_bytes =
       0;  // read at once from the first place, as it will lie in the slot: whole pages; 0: by matrix
+  std::optional<std::uint32_t> checksum = {};  // CRC-32C of the whole_bytes
 };
 
 class ExpertCache {
@@ -72,7 +76,7 @@ class ExpertCache {
   using NextScores = std::function<std::span<const float>(int layer)>;
 
   /// experts [layers][E]; those without matrices have no places and are never asked for. Throws Error naming `where`
-  /// where the budget does not hold one expert.
+  /// where the budget does not hold one expert, and where reads are to be verified but an expert has no checksum.
   ExpertCache(std::vector<std::vector<ExpertPlace>> experts, std::vector<std::unique_ptr<BlockReader>> readers,
               const ExpertCacheOptions& options, std::string where);
   ~ExpertCache();
@@ -99,6 +103,7 @@ class ExpertCache {
   int experts() const { return experts_; }
   Evict evict() const { return options_.evict; }
   std::string_view engine() const { return reads_->engine(); }  // "io_uring", "threads"
+  bool verifies_reads() const { return options_.verify_reads; }
   bool mapped() const { return options_.mapped; }
   Prefetch prefetch() const { return options_.prefetch; }
   ExpertCacheCounters counters() const;
@@ -133,6 +138,7 @@ class ExpertCache {
   void start_loads(int layer, std::vector<std::int32_t>& missing);
   void take_ready(int layer);
   void settle(std::unique_lock<std::mutex>& lock);
+  void verify(const ExpertReads::Job& job) const;
   void arrived(const ExpertReads::Job& job, std::exception_ptr error);
 
   ExpertCacheOptions options_;
