@@ -4,8 +4,10 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <optional>
 #include <utility>
 
+#include "analyze/belady.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/number_text.h"
@@ -35,6 +37,13 @@ double quotient(double part, double of) {
 double hit_ratio(const ExpertCacheCounters& c) {
   const std::int64_t asked = c.hits + c.misses;
   return asked > 0 ? static_cast<double>(c.hits) / static_cast<double>(asked) : 0;
+}
+
+/// Of the same asks, where they were recorded.
+std::optional<double> belady_of(const ExpertCache& cache) {
+  const std::vector<ExpertAsk> asks = cache.asks();
+  if (asks.empty()) return std::nullopt;
+  return belady_hit_ratio(asks, cache.asks_before_counters(), cache.experts_of_layers(), cache.slots());
 }
 
 }  // namespace
@@ -136,6 +145,7 @@ Json streaming_json(const ExpertCache& cache) {
               {"skipped_slots", c.skipped_slots},
               {"verified", cache.verifies_reads()},
               {"prefetch", prefetch_name(cache.prefetch())}};
+  if (const std::optional<double> bound = belady_of(cache)) out["belady_hit_ratio"] = *bound;
   if (cache.prefetch() == Prefetch::kNone) return out;
   out["prefetch_hits"] = c.prefetch_hits;
   out["late_prefetches"] = c.late_prefetches;
@@ -155,6 +165,9 @@ std::string streaming_line(const ExpertCache& cache) {
                 bytes_text(static_cast<std::int64_t>(quotient(static_cast<double>(c.bytes_read), c.passed_s))).c_str(),
                 c.stall_s);
   std::string line = text;
+  if (const std::optional<double> bound = belady_of(cache)) {
+    line += "; Belady's policy would have had " + fixed(100 * *bound, 0) + " % in memory";
+  }
   if (c.preferred_slots > 0) line += "; " + std::to_string(c.preferred_slots) + " choices moved to experts in memory";
   if (c.skipped_slots > 0) line += "; " + std::to_string(c.skipped_slots) + " left out as late";
   if (cache.prefetch() == Prefetch::kNone) return line;

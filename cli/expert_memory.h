@@ -49,7 +49,7 @@ std::string describe_streaming(std::int64_t experts_bytes, std::int64_t slots, s
                                std::int64_t experts, std::string_view evict);
 
 /// {"slots", "experts", "evict", "engine", "hits", "misses", "hit_ratio", "bytes_read", "bytes_read_per_s", "stall_s",
-/// "preferred_slots", "skipped_slots", "verified", "prefetch"}, and where
+/// "preferred_slots", "skipped_slots", "verified", "prefetch"}, where asks are recorded "belady_hit_ratio", and where
 /// something is prefetched {"prefetch_hits", "late_prefetches", "wasted_prefetches", "dropped_prefetches", "guessed",
 /// "recall", "precision"}.
 Json streaming_json(const ExpertCache& cache);

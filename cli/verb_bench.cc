@@ -253,6 +253,7 @@ int run_bench(const BenchOptions& options) {
   ModelOptions model = options.model;
   model.lazy_experts = false;  // what is measured is not the start
   Session session = open_session(model);
+  if (is_streaming(*session.model)) session.model->cache->record_asks();
   const ContextLimit context = context_limit(session, std::nullopt);
   const std::vector<BenchTest> tests = plan_tests(options, context.tokens, session.checkpoint.path);
   std::int64_t longest = 0;

@@ -138,6 +138,8 @@ void print_stats(const Session& session, double disk_bytes_per_s) {
   add("experts in memory", "slots");
   add("of experts", "experts");
   add("asked for and there", "hits");
+  add("share that was there", "hit_ratio");
+  add("Belady's share of the same", "belady_hit_ratio");
   add("demand misses", "misses");
   add("bytes read", "bytes_read");
   add("bytes read per second", "bytes_read_per_s");
@@ -172,11 +174,12 @@ int run_run(const RunOptions& options) {
   const Hooks hooks = recorder.hooks();
   if (options.show_routing) generation.hooks = &hooks;
 
+  const bool stats = options.stats && is_streaming(*session.model);
+  if (stats) session.model->cache->record_asks();
   const InterruptGuard guard;
   Sequence sequence = new_sequence(session);
   const Generated answer =
       generate(*session.decoder, session.tokenizer ? &*session.tokenizer : nullptr, sequence, prompt, generation);
-  const bool stats = options.stats && is_streaming(*session.model);
   const double disk = stats ? session.model->cache->measure_disk(kDiskProbe_s) : 0;
   if (options.json) {
     std::printf("%s\n", answer_json(prompt, answer, session, disk).dump().c_str());

@@ -133,6 +133,31 @@ void ExpertCache::reset_counters() {
   const std::lock_guard lock(mutex_);
   counters_ = {};
   began_s_ = 0;
+  asks_before_counters_ = asks_.size();
+}
+
+void ExpertCache::record_asks() {
+  const std::lock_guard lock(mutex_);
+  records_asks_ = true;
+}
+
+std::vector<ExpertAsk> ExpertCache::asks() const {
+  const std::lock_guard lock(mutex_);
+  return asks_;
+}
+
+std::size_t ExpertCache::asks_before_counters() const {
+  const std::lock_guard lock(mutex_);
+  return asks_before_counters_;
+}
+
+std::vector<int> ExpertCache::experts_of_layers() const {
+  std::vector<int> experts;
+  for (std::int32_t cell = 0; cell < eviction_.cells(); ++cell) {
+    experts.resize(static_cast<std::size_t>(eviction_.layer_of(cell)) + 1);
+    ++experts.back();
+  }
+  return experts;
 }
 
 const ExpertWeights* ExpertCache::expert(int layer, std::int32_t expert) const {
@@ -182,6 +207,7 @@ void ExpertCache::run(int layer, std::span<const std::int32_t> experts, const Co
 
 // What of a layer's experts is in a slot or on its way there, and what has to be read.
 void ExpertCache::ask(int layer, std::span<const std::int32_t> experts) {
+  if (records_asks_) asks_.push_back({layer, {experts.begin(), experts.end()}});
   eviction_.enter(layer);
   predictor_.used(layer, experts);
   missing_.clear();

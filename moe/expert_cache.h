@@ -59,6 +59,12 @@ struct ExpertCacheCounters {
   bool operator==(const ExpertCacheCounters&) const = default;
 };
 
+/// What one layer asked for.
+struct ExpertAsk {
+  int layer = 0;
+  std::vector<std::int32_t> experts;  // ascending
+};
+
 /// An expert outside of memory. `weights` are what they are but for the bytes of the matrices, which `places` name
 /// (gate where there is one, up, down).
 struct ExpertPlace {
@@ -112,6 +118,13 @@ class ExpertCache {
   double measure_disk(double seconds);
   void reset_counters();
 
+  /// From now on what layers ask for is kept, for a comparison with what could have been: call it before the first.
+  void record_asks();
+  std::vector<ExpertAsk> asks() const;
+  /// How many of the asks came before the counters began.
+  std::size_t asks_before_counters() const;
+  std::vector<int> experts_of_layers() const;
+
  private:
   enum class State : std::uint8_t { kEmpty, kLoading, kReady, kFailed };
   struct Slot {
@@ -160,6 +173,9 @@ class ExpertCache {
   std::condition_variable has_news_;
   std::exception_ptr error_;
   ExpertCacheCounters counters_;
+  bool records_asks_ = false;
+  std::vector<ExpertAsk> asks_;
+  std::size_t asks_before_counters_ = 0;
   std::vector<ExpertReads::Job> jobs_;                                // of the experts that are loaded together
   std::vector<std::int32_t> missing_, waiting_, ready_, candidates_;  // of the layer that runs
   std::unique_ptr<ExpertReads> reads_;                                // ends first: its threads call arrived()
