@@ -52,7 +52,7 @@ function(junto_precompile target)
 endfunction()
 
 # junto_compile_together(TARGET): with JUNTO_TOGETHER the sources of a library are compiled a dozen at a time, which takes
-# half the time where nothing is compiled yet. A name of an anonymous namespace is therefore one thing in all of a room,
+# half the time where nothing is compiled yet. A name of an anonymous namespace is therefore one thing in all of a library,
 # but in files that follow one form with the names of that form.
 function(junto_compile_together target)
   if(JUNTO_TOGETHER)

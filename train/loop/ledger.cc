@@ -83,6 +83,16 @@ Ledger work_of_batch(const LanguageModelShape& s, std::int64_t tokens, std::int6
   return out;
 }
 
+Ledger work_of_orthogonality(const LanguageModelShape& shape) {
+  const double experts = shape.weighted_experts(), layers = static_cast<double>(shape.layers - shape.dense_layers);
+  const double values = expert_flops(shape, shape.hidden) / 2;  // of one expert
+  Ledger out;
+  out.work.losses = 3.0 * layers * 2 * experts * experts * values;  // all cosines, and backward twice that
+  out.bytes = 12.0 * layers * experts * values;
+  out.flops = out.work.sum();
+  return out;
+}
+
 Ledger work_of_update(const OptimizerOptions& options, std::int64_t parameters) {
   Ledger out;
   out.work.optimizer = update_flops(options) * static_cast<double>(parameters);

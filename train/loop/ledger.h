@@ -42,6 +42,8 @@ Ledger ledger_from(const Json& json);
 /// `busy_experts` of them were given rows.
 Ledger work_of_batch(const LanguageModelShape& shape, std::int64_t tokens, std::int64_t length,
                      std::int64_t expert_rows, std::int64_t busy_experts);
+/// Of losses.orthogonality in one step, which does not depend on the batch.
+Ledger work_of_orthogonality(const LanguageModelShape& shape);
 /// What an update of `parameters` values costs.
 Ledger work_of_update(const OptimizerOptions& options, std::int64_t parameters);
 

@@ -35,13 +35,54 @@ BatchOptions parse_batch(const Json& json, std::string_view where) {
   return options;
 }
 
-LossOptions parse_losses(const Json& json, const RouterSpec& router, std::string_view where) {
+std::vector<float> parse_balance_weights(const Json& json, int experts, const JsonFields& fields) {
+  const auto refuse = [&](const std::string& found) {
+    fields.fail_at("balance_weights", found + ", expected a list of " + std::to_string(experts) + " numbers 0..1e6");
+  };
+  if (!json.is_array()) refuse(quoted(json));
+  if (std::ssize(json) != experts) refuse("a list of " + std::to_string(json.size()));
+  std::vector<float> out;
+  for (const Json& weight : json) {
+    if (!weight.is_number() || !(weight.get<double>() >= 0.0 && weight.get<double>() <= 1e6)) {
+      refuse("a list with " + quoted(weight));
+    }
+    out.push_back(weight.get<float>());
+  }
+  return out;
+}
+
+/// load_loss() knows the k best of logits under learned noise, and nothing else.
+void check_load_loss(const LanguageModelShape& model, const RouterSpec& router, const JsonFields& fields) {
+  const RouterTraining& training = model.router_training;
+  const TopK* rule = std::get_if<TopK>(training.select ? &*training.select : &router.select);
+  if (training.noise != RouterTraining::Noise::kLearned || !training.noisy_weights || training.temperature != 1.0f) {
+    fields.fail_at("load", "set, expected 0 or router_training with learned noise, noisy_weights and temperature 1");
+  }
+  if (rule == nullptr || rule->k >= router.experts || router.selection_bias || router.entropy_override) {
+    fields.fail_at("load", "set, expected 0 or a router with top_k below " + std::to_string(router.experts) +
+                               " (experts), without selection_bias and entropy_override");
+  }
+}
+
+/// `router` is the model's, or that of a stage.
+LossOptions parse_losses(const Json& json, const LanguageModelShape& model, const RouterSpec& router,
+                         std::string_view where) {
   JsonFields fields(json, where, "losses");
   LossOptions options;
   options.balance =
       fields.number("balance", 0.0f, 1e6f).value_or(router.score == Score::kLogit ? 0.0f : options.balance);
   options.z = fields.number("z", 0.0f, 1e6f).value_or(options.z);
   options.entropy = fields.number("entropy", -1e6f, 1e6f).value_or(options.entropy);
+  constexpr std::array<std::string_view, 3> kEntropies = {"shannon", "tsallis", "renyi"};
+  options.entropy_kind = static_cast<Entropy>(fields.choice("entropy_kind", kEntropies).value_or(0));
+  const std::optional<float> order = fields.number("entropy_order", 1e-3f, 1e3f);
+  options.entropy_order = order.value_or(options.entropy_order);
+  options.importance = fields.number("importance", 0.0f, 1e6f).value_or(options.importance);
+  options.load = fields.number("load", 0.0f, 1e6f).value_or(options.load);
+  options.orthogonality = fields.number("orthogonality", 0.0f, 1e6f).value_or(options.orthogonality);
+  if (const Json* weights = fields.any("balance_weights")) {
+    options.balance_weights = parse_balance_weights(*weights, router.experts, fields);
+  }
   options.bias_rate = fields.number("bias_rate", 0.0f, 1e6f).value_or(options.bias_rate);
   constexpr std::array<std::string_view, 2> kUpdates = {"sign", "proportional"};
   constexpr std::array<std::string_view, 3> kSchedules = {"constant", "inverse_sqrt", "inverse"};
@@ -52,8 +93,18 @@ LossOptions parse_losses(const Json& json, const RouterSpec& router, std::string
   if (options.entropy != 0.0f && router.score != Score::kSoftmax) {
     fields.fail_at("entropy", "set, expected 0 where scores are no softmax");
   }
+  if (order && options.entropy_kind == Entropy::kShannon) {
+    fields.fail_at("entropy_order", "set, expected nothing without entropy_kind tsallis or renyi");
+  }
   if (options.balance != 0.0f && router.score == Score::kLogit) {
     fields.fail_at("balance", "set, expected 0 where scores are logits");
+  }
+  if (options.importance != 0.0f && router.score == Score::kLogit) {
+    fields.fail_at("importance", "set, expected 0 where scores are logits");
+  }
+  if (options.load != 0.0f) check_load_loss(model, router, fields);
+  if (options.orthogonality != 0.0f && router.experts - model.free_experts() < 2) {
+    fields.fail_at("orthogonality", "set, expected 0 or two experts with weights");
   }
   if (options.bias_rate > 0.0f && !router.selection_bias) {
     fields.fail_at("bias_rate", "set, expected 0 or a router with selection_bias");
@@ -89,6 +140,9 @@ constexpr RampField kRampFields[] = {
     {"losses.balance", [](Scalars& s) -> float& { return s.losses.balance; }},
     {"losses.z", [](Scalars& s) -> float& { return s.losses.z; }},
     {"losses.entropy", [](Scalars& s) -> float& { return s.losses.entropy; }},
+    {"losses.importance", [](Scalars& s) -> float& { return s.losses.importance; }},
+    {"losses.load", [](Scalars& s) -> float& { return s.losses.load; }},
+    {"losses.orthogonality", [](Scalars& s) -> float& { return s.losses.orthogonality; }},
     {"losses.bias_rate", [](Scalars& s) -> float& { return s.losses.bias_rate; }},
     {"optimizer.learning_rate", [](Scalars& s) -> float& { return s.optimizer.learning_rate; }},
     {"optimizer.beta1", [](Scalars& s) -> float& { return s.optimizer.beta1; }},
@@ -130,7 +184,7 @@ void check_ramps(const Recipe& recipe, std::string_view where) {
       Json changed = recipe.json.value(object, Json::object());
       changed[ramp.field.substr(dot + 1)] = value;
       if (object == "losses") {
-        parse_losses(changed, recipe.model.router, place);
+        parse_losses(changed, recipe.model, recipe.model.router, place);
       } else {
         parse_optimizer(changed, place);
       }
@@ -183,12 +237,12 @@ Recipe parse_recipe(const Json& json, std::string_view where) {
   recipe.data = parse_token_text(part("data", true), where);
   if (recipe.data.tokenizer.empty() && recipe.data.vocabulary == 0) recipe.data.tokenizer = recipe.checkpoint;
   recipe.batch = parse_batch(part("batch", false), where);
-  recipe.losses = parse_losses(part("losses", false), recipe.model.router, where);
+  recipe.losses = parse_losses(part("losses", false), recipe.model, recipe.model.router, where);
   recipe.optimizer = parse_optimizer(part("optimizer", false), where);
   recipe.schedule = parse_schedule(part("schedule", false), where);
   if (const Json* stages = fields.any("stages")) recipe.stages = parse_stages(*stages, recipe.model, where);
   for (const Stage& stage : recipe.stages) {
-    if (stage.router) parse_losses(part("losses", false), *stage.router, std::string(where) + ": stages");
+    if (stage.router) parse_losses(part("losses", false), recipe.model, *stage.router, std::string(where) + ": stages");
   }
   recipe.ramps = parse_ramps(part("ramps", false), where);
   recipe.run = parse_run(part("run", true), where);

@@ -37,9 +37,15 @@ struct BatchOptions {
 /// Factors of the losses of routing beside cross entropy; 0: none. Each is the mean over routed layers.
 struct LossOptions {
   float balance = 0.01f;
+  std::vector<float> balance_weights = {};  // [E], of the experts' terms in `balance`; empty: 1
   float z = 0.0f;
-  float entropy = 0.0f;    // Shannon's of the scores, positive: routers become more certain; softmax scores only
-  float bias_rate = 0.0f;  // of loss-free balancing, for routers with a selection bias
+  float entropy = 0.0f;  // of the scores, positive: routers become more certain; softmax scores only
+  Entropy entropy_kind = Entropy::kShannon;
+  float entropy_order = 2.0f;  // of Tsallis's and Renyi's
+  float importance = 0.0f;     // squared variation of the experts' summed scores
+  float load = 0.0f;           // the same of their smooth counts of rows: top_k with learned noise only
+  float orthogonality = 0.0f;  // of experts with weights, all of an expert's matrices taken as one vector
+  float bias_rate = 0.0f;      // of loss-free balancing, for routers with a selection bias
   BiasUpdate bias_update = BiasUpdate::kSign;
   /// What becomes of the rate at update n = 1, 2...: it stays, or is divided by sqrt(n) or n (Han and Zhong, arXiv
   /// 2512.03915, take the last for its logarithmic regret).

@@ -38,6 +38,9 @@ Json entry_of(const StepReport& report, const Trainer& trainer, double tokens_pe
   if (losses.balance != 0.0f) entry["balance"] = report.balance;
   if (losses.z != 0.0f) entry["z"] = report.z;
   if (losses.entropy != 0.0f) entry["entropy"] = report.entropy;
+  if (losses.importance != 0.0f) entry["importance"] = report.importance;
+  if (losses.load != 0.0f) entry["load"] = report.smooth_load;
+  if (losses.orthogonality != 0.0f) entry["orthogonality"] = report.orthogonality;
   if (ledger.expert_rows > 0) {
     entry["expert_rows"] = ledger.expert_rows;
     entry["busiest_expert"] = report.busiest;

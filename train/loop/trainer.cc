@@ -98,13 +98,38 @@ void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses
     if (losses.balance != 0.0f) {
       at::Tensor scores = routed.scores;
       if (router.score == Score::kSigmoid) scores = scores / scores.sum(1, true).clamp_min(1e-20);
-      add(balance_loss(scores, routed.asked()), losses.balance, report.balance);
+      at::Tensor weights;
+      if (!losses.balance_weights.empty()) weights = at::tensor(losses.balance_weights);
+      add(balance_loss(scores, routed.asked(), LoadShare::kOfUnits, {}, weights), losses.balance, report.balance);
     }
     if (losses.z != 0.0f) add(z_loss(routed.logits), losses.z, report.z);
-    if (losses.entropy != 0.0f) add(router_entropy(routed.scores), losses.entropy, report.entropy);
+    if (losses.entropy != 0.0f) {
+      add(router_entropy(routed.scores, losses.entropy_kind, losses.entropy_order), losses.entropy, report.entropy);
+    }
+    if (losses.importance != 0.0f) add(importance_loss(routed.scores), losses.importance, report.importance);
+    if (losses.load != 0.0f) {
+      const RouterTraining& training = model_->shape().router_training;
+      const int k = std::get<TopK>(training.select ? *training.select : router.select).k;
+      add(load_loss(routed.clean_logits, routed.logits, routed.deviation, k), losses.load, report.smooth_load);
+    }
   }
   (loss * share).backward();
   report.work += work_of_batch(model_->shape(), batch.inputs.numel(), batch.inputs.size(1), expert_rows, busy);
+}
+
+// Once a step, when finish_gradients() has been: experts' gradients are overwritten in place before that.
+void Trainer::add_orthogonality(double factor, StepReport& report) {
+  const LanguageModelShape& shape = model_->shape();
+  const std::int64_t experts = shape.weighted_experts();
+  const double of_layer = 1.0 / static_cast<double>(shape.layers - shape.dense_layers);
+  for (std::int64_t layer = shape.dense_layers; layer < shape.layers; ++layer) {
+    const LanguageModel::Block& block = model_->blocks()[static_cast<std::size_t>(layer)];
+    const at::Tensor loss = orthogonality_loss(
+        at::cat({block.expert_gate_up.reshape({experts, -1}), block.expert_down.reshape({experts, -1})}, 1));
+    (loss * (factor * of_layer)).backward();
+    report.orthogonality += loss.item<double>() * of_layer;
+  }
+  report.work += work_of_orthogonality(shape);
 }
 
 void Trainer::freeze(const std::vector<std::string>& patterns) {
@@ -158,6 +183,9 @@ StepReport Trainer::train_step() {
                     draws, report, load);
   }
   parameters.finish_gradients();
+  if (scalars.losses.orthogonality != 0.0f && model_->shape().dense_layers < model_->shape().layers) {
+    add_orthogonality(scalars.losses.orthogonality, report);
+  }
   for (std::size_t p = 0; p < frozen_.size(); ++p) {
     if (frozen_[p]) parameters.all()[p].value.grad().zero_();  // the norm is that of what moves
   }
