@@ -246,8 +246,6 @@ Options parse(int count, char** arguments) {
     const auto number = [&] { return parse_numbers(value, name, "a number", std::int64_t{1} << 31).at(0); };
     if (name == "--ids")
       options.ids = value;
-    else if (name == "--expert-memory")
-      options.model.experts.budget = value;
     else if (name == "--context")
       options.context = number();
     else if (name == "--tokens")
