@@ -115,6 +115,16 @@ void apply_smoke(const Json& json, std::string_view where, Experiment& experimen
   fields.finish();
 }
 
+Corruption corruption_from(const Json& json, std::string_view where) {
+  JsonFields fields(json, where, "corruption");
+  Corruption out;
+  out.share = number_of(fields, "share", 0.0, 0.0, 1.0);
+  out.token = fields.integer("token", 0, kMost);
+  fields.finish();
+  if (out.share == 0.0) fields.fail_at("share", "0 or missing, expected the share of tokens to replace");
+  return out;
+}
+
 void check_names(const Experiment& experiment, const JsonFields& fields) {
   for (const Arm& arm : experiment.arms) {
     const auto same = std::ranges::count(experiment.arms, arm.name, &Arm::name);
@@ -175,6 +185,7 @@ Experiment read_experiment(const std::string& path, bool smoke) {
     again.seed_offset = kNoiseSeedOffset;
     out.arms.push_back(std::move(again));
   }
+  if (const Json* corruption = fields.any("corruption")) out.corruption = corruption_from(*corruption, path);
   const Json* for_smoke = fields.any("smoke");
   if (for_smoke == nullptr) fields.fail_at("smoke", "missing, expected what makes a run of seconds");
   fields.finish();

@@ -10,6 +10,7 @@
 //    "noise": "aux",                         the arm that runs again with other seeds: the A/A noise floor
 //    "claims": [{"name": "...", "text": "...", "arm": "bias", "against": "aux", "metric": "max_violation",
 //                "kind": "less", "margin": 0.3}],
+//    "corruption": {"share": 0.025, "token": 64},   tests with a share of the input tokens replaced (MomentumSMoE)
 //    "smoke": {"recipe": {"schedule": {"steps": 4}}, "seeds": 2, "texts": {"docs": "docs/training.md"}}}
 //
 // smoke.recipe is merged into recipe (RFC 7386); its texts stand in the repository. An arm "again" is added for
@@ -17,6 +18,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -53,6 +55,13 @@ struct Claim {
 };
 std::string_view claim_kind_name(Claim::Kind kind);
 
+/// What the text to test is read with once more: a share of its input tokens replaced, targets as they are. 0: not
+/// read.
+struct Corruption {
+  double share = 0.0;
+  std::optional<std::int64_t> token = {};  // what stands in their places; none: tokens from anywhere in the text
+};
+
 struct TextFile {
   std::string domain, path;
 };
@@ -67,6 +76,7 @@ struct Experiment {
   std::vector<Arm> arms;  // the A/A arm among them, last
   std::string noise;      // of which arm that is the repetition; empty: none
   std::vector<Claim> claims;
+  Corruption corruption;
   std::string sha256;  // of the file: what was declared
   bool smoke = false;
 };

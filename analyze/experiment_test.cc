@@ -56,6 +56,12 @@ TEST(Experiment, SmokeMergesIntoTheRecipeAndBoundsSeeds) {
 
 TEST(Experiment, MistakesAreNamed) {
   Json json = small();
+  json["corruption"] = {{"share", 2}};
+  EXPECT_NE(refusal(json).find("corruption: share is 2, expected a number in 0.0..1.0"), std::string::npos)
+      << refusal(json);
+  json["corruption"] = {{"token", 64}};
+  EXPECT_NE(refusal(json).find("corruption: share is 0 or missing"), std::string::npos) << refusal(json);
+  json = small();
   json["claims"][0]["arm"] = "nwe";
   EXPECT_NE(refusal(json).find("has no arm nwe, expected old, new"), std::string::npos) << refusal(json);
   json = small();

@@ -66,8 +66,17 @@ ExpertsReport attention_experts_report(const ExpertAttentionSpec& spec, const Ex
   return report;
 }
 
+Json layer_of(const MoeSpec& spec) {
+  Json out = Json::object();
+  if (spec.rounds != Rounds()) out["rounds"] = to_json(spec.rounds);
+  if (spec.residual != ResidualRule()) out["residual"] = to_json(spec.residual);
+  if (spec.router_back > 0) out["router_back"] = spec.router_back;
+  return out;
+}
+
 ExpertsReport experts_report(const MoeSpec& spec, const ExpertLayer& layer) {
   ExpertsReport report = router_report(spec.router);
+  report.layer = layer_of(spec);
   report.shared = spec.shared_expert;
   std::set<std::string> types;
   for (const ExpertWeights* expert : layer.experts) {
@@ -89,17 +98,21 @@ bool alike(const LayersReport& a, const LayersReport& b) {
          a.experts == b.experts;
 }
 
-/// Bytes of the experts that one token reads in a layer, all experts being alike likely.
-double expected_bytes(const RouterSpec& router, const ExpertLayer& layer) {
+/// Bytes of the experts that one token reads in a layer, all experts being alike likely and rounds taking other ones.
+double expected_bytes(const MoeSpec& spec, const ExpertLayer& layer) {
   double sum = 0;
   for (const ExpertWeights* expert : layer.experts) sum += static_cast<double>(expert->bytes());
-  return layer.experts.empty() ? 0 : sum / static_cast<double>(layer.experts.size()) * max_experts_per_unit(router);
+  const int most = max_experts_per_unit(spec.router) * spec.rounds.count;
+  const auto experts = static_cast<double>(layer.experts.size());
+  return layer.experts.empty() ? 0 : sum / experts * std::min<double>(most, experts);
 }
 
 Json to_json(const ExpertsReport& report) {
-  return {{"count", report.count},           {"per_token", report.per_token}, {"least_width", report.least_width},
-          {"most_width", report.most_width}, {"kinds", report.kinds},         {"types", report.types},
-          {"shared_expert", report.shared},  {"router", report.router}};
+  Json out = {{"count", report.count},           {"per_token", report.per_token}, {"least_width", report.least_width},
+              {"most_width", report.most_width}, {"kinds", report.kinds},         {"types", report.types},
+              {"shared_expert", report.shared},  {"router", report.router}};
+  if (!report.layer.empty()) out.update(report.layer);
+  return out;
 }
 
 Json to_json(const LayersReport& report) {
@@ -125,7 +138,7 @@ void add_layers(const Model& model, ModelReport& report) {
     }
     if (block.routed) {
       one.experts.push_back(experts_report(block.moe, table->layers[b]));
-      per_token += expected_bytes(block.moe.router, table->layers[b]);
+      per_token += expected_bytes(block.moe, table->layers[b]);
     }
     if (!report.layers.empty() && alike(report.layers.back(), one)) {
       report.layers.back().last = one.last;

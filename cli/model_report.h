@@ -28,6 +28,8 @@ struct ExpertsReport {
   std::vector<std::string> types;                // stored types of their matrices, ascending
   bool shared = false;
   Json router;  // RouterSpec
+  Json layer;   // what the layer is beyond one round of experts that read and join as usual: "rounds", "residual",
+                // "router_back"; empty else
   bool operator==(const ExpertsReport&) const = default;
 };
 

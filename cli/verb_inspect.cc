@@ -54,6 +54,8 @@ void print_layers(const ModelReport& report) {
       std::printf("  feed-forward network, width %lld\n", static_cast<long long>(one.dense_width));
     for (const ExpertsReport& experts : one.experts) {
       std::printf("  %s\n  router %s\n", experts_text(experts, "experts").c_str(), experts.router.dump().c_str());
+      for (const auto& [what, value] : experts.layer.items())
+        std::printf("  %s %s\n", what.c_str(), value.dump().c_str());
     }
   }
 }

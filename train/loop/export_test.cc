@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
 
+#include "cli/model_report.h"
 #include "compress/synth_tokenizer.h"
 #include "format/model_text.h"
 #include "format/test_directory.h"
@@ -111,6 +113,79 @@ TEST(ExportGguf, TheEngineComputesTheTrainersLogits) {
     EXPECT_EQ(load_tokenizer(open_checkpoint(path))->encode("caf\xC3\xA9", false),
               (std::vector<std::int32_t>{'c', 'a', 'f', 0xC3, 0xA9}));
   }
+}
+
+/// Of the shape of that name, written to `path`.
+void export_shape(std::string_view wanted, const std::string& path) {
+  for (const auto& [name, shape] : shapes()) {
+    if (wanted == name) export_gguf(LanguageModel(shape, 3), byte_tokenizer(), path, "test");
+  }
+}
+
+TEST(ExportGguf, StreamedExpertsGiveTheTrainersLogitsAndFreeOnesAreNeverRead) {
+  const TestDirectory directory;
+  for (const auto& [name, shape] : shapes()) {
+    if (shape.dense_layers == shape.layers) continue;
+    SCOPED_TRACE(name);
+    LanguageModel model(shape, 3);
+    spread_weights(model);
+    const std::string path = directory.path("model.gguf");
+    export_gguf(model, byte_tokenizer(), path, "test");
+    LoadOptions tight;
+    tight.expert_memory = 80000;
+    const std::shared_ptr<Model> loaded = load_model(open_checkpoint(path), tight);
+    ASSERT_TRUE(loaded->cache);
+    EXPECT_EQ(loaded->cache->experts(), (shape.layers - shape.dense_layers) * shape.weighted_experts());
+    expect_equal_logits(model, path, tight);
+  }
+}
+
+/// Rounds, moments and carried logits belong to a row and a forward pass: nothing of them is left for the next token.
+TEST(ExportGguf, HoweverATextIsCutTheEngineGivesTheSameBits) {
+  const TestDirectory directory;
+  const std::string path = directory.path("model.gguf");
+  ThreadPool pool(2);
+  for (const auto& [name, shape] : shapes()) {
+    SCOPED_TRACE(name);
+    LanguageModel model(shape, 3);
+    spread_weights(model);
+    export_gguf(model, byte_tokenizer(), path, "test");
+    Decoder decoder(load_model(path), pool);
+    const auto logits_of = [&](int chunk) {
+      std::vector<std::int32_t> ids(20);
+      for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>((i * 53 + 7) % 257);
+      Sequence sequence;
+      std::vector<float> out;
+      forward_rows(decoder, sequence, ids, chunk, nullptr, [&](std::int64_t, MatrixView<const float> logits) {
+        for (std::int64_t r = 0; r < logits.rows; ++r) {
+          out.insert(out.end(), logits.row(r).begin(), logits.row(r).end());
+        }
+      });
+      return out;
+    };
+    const std::vector<float> whole = logits_of(0);
+    EXPECT_EQ(logits_of(1), whole);
+    EXPECT_EQ(logits_of(7), whole);
+  }
+}
+
+TEST(ExportGguf, InspectShowsFreeExpertsRoundsAndResiduals) {
+  const TestDirectory directory;
+  const std::string path = directory.path("model.gguf");
+  const auto experts_in = [&](std::string_view name, std::size_t layers) {
+    export_shape(name, path);
+    const Checkpoint checkpoint = open_checkpoint(path);
+    return to_json(report_model(checkpoint, *load_model(checkpoint))).at("layers").at(layers).at("experts");
+  };
+  const Json free = experts_in("MoE++", 0);
+  EXPECT_EQ(free.at("kinds"), (Json{{"constant", 2}, {"copy", 1}, {"ffn", 4}, {"zero", 1}}));
+  EXPECT_EQ(free.at("router").at("logit_residual"), true);
+  EXPECT_FALSE(free.contains("rounds"));
+  EXPECT_EQ(experts_in("three rounds", 0).at("rounds").at("count"), 3);
+  EXPECT_EQ(experts_in("two rounds of one router", 0).at("residual").at("rule"), "restart");
+  EXPECT_EQ(experts_in("Adam, then heavy ball", 0).at("residual").at("rule"), "adam_like");
+  EXPECT_EQ(experts_in("Adam, then heavy ball", 1).at("residual").at("rule"), "heavy_ball");
+  EXPECT_EQ(experts_in("routers one layer ahead", 0).at("router_back"), 1);
 }
 
 }  // namespace

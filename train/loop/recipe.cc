@@ -64,6 +64,25 @@ void check_load_loss(const LanguageModelShape& model, const RouterSpec& router, 
   }
 }
 
+/// What fields of `losses` ask of one another and of the router.
+void check_losses(const LossOptions& options, const LanguageModelShape& model, const RouterSpec& router,
+                  const JsonFields& fields) {
+  const auto refuse = [&](bool wrong, std::string_view field, const std::string& expected) {
+    if (wrong) fields.fail_at(field, "set, expected " + expected);
+  };
+  refuse(options.entropy != 0.0f && router.score != Score::kSoftmax, "entropy", "0 where scores are no softmax");
+  const bool logits = router.score == Score::kLogit;
+  refuse(options.balance != 0.0f && logits, "balance", "0 where scores are logits");
+  refuse(options.sequence_balance != 0.0f && logits, "sequence_balance", "0 where scores are logits");
+  refuse(options.importance != 0.0f && logits, "importance", "0 where scores are logits");
+  refuse(options.balance_of == LossOptions::BalanceOf::kSingle && !options.balance_weights.empty(), "balance_weights",
+         "nothing with balance_of single");
+  if (options.load != 0.0f) check_load_loss(model, router, fields);
+  refuse(options.orthogonality != 0.0f && router.experts - model.free_experts() < 2, "orthogonality",
+         "0 or two experts with weights");
+  refuse(options.bias_rate > 0.0f && !router.selection_bias, "bias_rate", "0 or a router with selection_bias");
+}
+
 /// `router` is the model's, or that of a stage.
 LossOptions parse_losses(const Json& json, const LanguageModelShape& model, const RouterSpec& router,
                          std::string_view where) {
@@ -83,6 +102,9 @@ LossOptions parse_losses(const Json& json, const LanguageModelShape& model, cons
   if (const Json* weights = fields.any("balance_weights")) {
     options.balance_weights = parse_balance_weights(*weights, router.experts, fields);
   }
+  constexpr std::array<std::string_view, 2> kBalanceOf = {"all", "single"};
+  options.balance_of = static_cast<LossOptions::BalanceOf>(fields.choice("balance_of", kBalanceOf).value_or(0));
+  options.sequence_balance = fields.number("sequence_balance", 0.0f, 1e6f).value_or(options.sequence_balance);
   options.bias_rate = fields.number("bias_rate", 0.0f, 1e6f).value_or(options.bias_rate);
   constexpr std::array<std::string_view, 2> kUpdates = {"sign", "proportional"};
   constexpr std::array<std::string_view, 3> kSchedules = {"constant", "inverse_sqrt", "inverse"};
@@ -90,25 +112,10 @@ LossOptions parse_losses(const Json& json, const LanguageModelShape& model, cons
   options.bias_schedule =
       static_cast<LossOptions::BiasSchedule>(fields.choice("bias_schedule", kSchedules).value_or(0));
   fields.finish();
-  if (options.entropy != 0.0f && router.score != Score::kSoftmax) {
-    fields.fail_at("entropy", "set, expected 0 where scores are no softmax");
-  }
   if (order && options.entropy_kind == Entropy::kShannon) {
     fields.fail_at("entropy_order", "set, expected nothing without entropy_kind tsallis or renyi");
   }
-  if (options.balance != 0.0f && router.score == Score::kLogit) {
-    fields.fail_at("balance", "set, expected 0 where scores are logits");
-  }
-  if (options.importance != 0.0f && router.score == Score::kLogit) {
-    fields.fail_at("importance", "set, expected 0 where scores are logits");
-  }
-  if (options.load != 0.0f) check_load_loss(model, router, fields);
-  if (options.orthogonality != 0.0f && router.experts - model.free_experts() < 2) {
-    fields.fail_at("orthogonality", "set, expected 0 or two experts with weights");
-  }
-  if (options.bias_rate > 0.0f && !router.selection_bias) {
-    fields.fail_at("bias_rate", "set, expected 0 or a router with selection_bias");
-  }
+  check_losses(options, model, router, fields);
   return options;
 }
 
@@ -138,6 +145,7 @@ struct RampField {
 };
 constexpr RampField kRampFields[] = {
     {"losses.balance", [](Scalars& s) -> float& { return s.losses.balance; }},
+    {"losses.sequence_balance", [](Scalars& s) -> float& { return s.losses.sequence_balance; }},
     {"losses.z", [](Scalars& s) -> float& { return s.losses.z; }},
     {"losses.entropy", [](Scalars& s) -> float& { return s.losses.entropy; }},
     {"losses.importance", [](Scalars& s) -> float& { return s.losses.importance; }},

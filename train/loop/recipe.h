@@ -38,6 +38,10 @@ struct BatchOptions {
 struct LossOptions {
   float balance = 0.01f;
   std::vector<float> balance_weights = {};  // [E], of the experts' terms in `balance`; empty: 1
+  /// Whose slots `balance` counts: all tokens', or those of tokens that went to one expert (adaptive gating, Li et al.,
+  /// arXiv 2310.07188).
+  enum class BalanceOf : std::uint8_t { kAll, kSingle } balance_of = BalanceOf::kAll;
+  float sequence_balance = 0.0f;  // of each sequence by itself, by shares of its slots (DeepSeek-V3)
   float z = 0.0f;
   float entropy = 0.0f;  // of the scores, positive: routers become more certain; softmax scores only
   Entropy entropy_kind = Entropy::kShannon;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #include "format/test_directory.h"
@@ -99,6 +100,40 @@ double weighted_balance_of(const RoutedUnits& routed, const std::vector<double>&
   return sum / static_cast<double>(scores.size()) * static_cast<double>(weights.size());
 }
 
+/// Of each sequence by itself, then the mean.
+double sequence_balance_of(const RoutedUnits& routed, std::int64_t length) {
+  const Rows scores = rows_of(routed.scores);
+  double sum = 0.0;
+  for (std::int64_t first = 0; first < std::ssize(scores); first += length) {
+    std::vector<double> slots(scores[0].size()), mass(scores[0].size());
+    double all = 0.0;
+    for (std::int64_t unit = first; unit < first + length; ++unit) {
+      for (const std::int32_t expert : routed.plan.experts_of(unit))
+        slots[static_cast<std::size_t>(expert)] += 1.0, all += 1.0;
+      for (std::size_t e = 0; e < mass.size(); ++e)
+        mass[e] += scores[static_cast<std::size_t>(unit)][e] / static_cast<double>(length);
+    }
+    for (std::size_t e = 0; e < mass.size(); ++e) sum += static_cast<double>(mass.size()) * slots[e] / all * mass[e];
+  }
+  return sum * static_cast<double>(length) / static_cast<double>(scores.size());
+}
+
+/// Of units that have one expert: their shares, and the mass of all.
+double single_balance_of(const RoutedUnits& routed) {
+  const Rows scores = rows_of(routed.scores);
+  std::vector<double> slots(scores[0].size()), mass(scores[0].size());
+  double single = 0.0, sum = 0.0;
+  for (std::size_t unit = 0; unit < scores.size(); ++unit) {
+    const auto experts = routed.plan.experts_of(static_cast<std::int64_t>(unit));
+    if (experts.size() == 1) slots[static_cast<std::size_t>(experts[0])] += 1.0, single += 1.0;
+    for (std::size_t e = 0; e < mass.size(); ++e) mass[e] += scores[unit][e] / static_cast<double>(scores.size());
+  }
+  for (std::size_t e = 0; e < mass.size(); ++e) sum += static_cast<double>(mass.size()) * slots[e] / single * mass[e];
+  EXPECT_GT(single, 1.0);
+  EXPECT_LT(single, static_cast<double>(scores.size()));
+  return sum;
+}
+
 double orthogonality_of(const LanguageModel::Block& block) {
   Rows experts = rows_of(block.expert_gate_up.reshape({4, -1}));
   const Rows down = rows_of(block.expert_down.reshape({4, -1}));
@@ -118,6 +153,7 @@ struct LossField {
   double StepReport::*report;
   std::function<double(const RoutedUnits&)> of_layer;  // none: of the experts' weights
   bool noisy = false;
+  std::string select = {};  // a rule in the place of all experts for all
 };
 
 double reference_of(const LossField& field, const LanguageModel& model, const at::Tensor& inputs) {
@@ -146,6 +182,7 @@ void check_field(const LossField& field) {
     json["model"]["router"]["select"]["k"] = 2;
     json["model"]["router_training"] = {{"noise", "learned"}};
   }
+  if (!field.select.empty()) json["model"]["router"]["select"] = Json::parse(field.select);
   Trainer without(parse_recipe(json, "recipe"));
   json["losses"].update(field.losses);
   Trainer with(parse_recipe(json, "recipe"));
@@ -157,7 +194,9 @@ void check_field(const LossField& field) {
   EXPECT_NEAR(report.*field.report, expected, 2e-5 * expected + 1e-7) << field.losses;
   // The field's gradient, by the difference of the two trainers', is the slope of the reference along it.
   const at::Tensor slope = with.model().parameters().gradients() - without.model().parameters().gradients();
-  const double squares = slope.to(at::kDouble).square().sum().item<double>(), step = 2e-3 / std::sqrt(squares);
+  const double squares = slope.to(at::kDouble).square().sum().item<double>(),
+               distance_of_step = field.select.empty() ? 2e-3 : 2e-4,  // no unit may change its experts
+      step = distance_of_step / std::sqrt(squares);
   ASSERT_GT(squares, 1e-8) << field.losses;
   const at::Tensor& values = with.model().parameters().values();
   const at::Tensor kept = values.clone();
@@ -180,6 +219,14 @@ TEST(RecipeLosses, EachFieldAddsItsReferenceToTheLoss) {
       {{{"balance", 1}, {"balance_weights", {1, 0, 2, 0.5}}}, &StepReport::balance, [](const RoutedUnits& routed) {
          return weighted_balance_of(routed, {1, 0, 2, 0.5});
        }});
+  check_field({.losses = {{"sequence_balance", 1}},
+               .report = &StepReport::sequence_balance,
+               .of_layer = [](const RoutedUnits& routed) { return sequence_balance_of(routed, 12); },
+               .select = R"({"rule": "top_k", "k": 2})"});
+  check_field({.losses = {{"balance", 1}, {"balance_of", "single"}},
+               .report = &StepReport::balance,
+               .of_layer = single_balance_of,
+               .select = R"({"rule": "margin", "margin": 0.35})"});
   check_field({{{"entropy", 1}}, &StepReport::entropy, entropy([](const std::vector<double>& row) {
                  double sum = 0.0;
                  for (const double p : row) sum -= p * std::log(p);
@@ -217,6 +264,11 @@ TEST(RecipeLosses, ErrorsNameTheField) {
   expect({"losses.entropy_kind=renyi", "losses.entropy_order=0"}, "losses: entropy_order is 0, expected");
   expect({"losses.balance_weights=[1,2]"}, "balance_weights is a list of 2, expected a list of 4 numbers 0..1e6");
   expect({"losses.balance_weights=[1,2,-3,4]"}, "balance_weights is a list with -3, expected");
+  expect({"losses.balance_of=singel"}, "did you mean \"single\"");
+  expect({"losses.balance_of=single", "losses.balance_weights=[1,1,1,1]"},
+         "balance_weights is set, expected nothing with balance_of single");
+  expect({"losses.sequence_balance=1", "losses.balance=0", "model.router.score=logit"},
+         "sequence_balance is set, expected 0 where scores are logits");
   expect({R"(ramps={"losses.load":[[0,1]]})"}, "ramps: losses: load is set");
 }
 

@@ -36,6 +36,7 @@ Json entry_of(const StepReport& report, const Trainer& trainer, double tokens_pe
                 {"step_work", to_json(report.work)},
                 {"tokens_per_s", tokens_per_s}};
   if (losses.balance != 0.0f) entry["balance"] = report.balance;
+  if (losses.sequence_balance != 0.0f) entry["sequence_balance"] = report.sequence_balance;
   if (losses.z != 0.0f) entry["z"] = report.z;
   if (losses.entropy != 0.0f) entry["entropy"] = report.entropy;
   if (losses.importance != 0.0f) entry["importance"] = report.importance;

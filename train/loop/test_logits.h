@@ -45,8 +45,8 @@ inline void spread_weights(LanguageModel& model) {
   }
 }
 
-/// The engine's logits of the checkpoint at `path` are the model's, to 1e-4 of the largest.
-inline void expect_equal_logits(const LanguageModel& model, const std::string& path) {
+/// The engine's logits of the checkpoint at `path`, loaded with `options`, are the model's, to 1e-4 of the largest.
+inline void expect_equal_logits(const LanguageModel& model, const std::string& path, const LoadOptions& options = {}) {
   constexpr std::int64_t kLength = 24;
   const std::int64_t vocabulary = model.shape().vocabulary;
   at::NoGradGuard guard;
@@ -56,7 +56,7 @@ inline void expect_equal_logits(const LanguageModel& model, const std::string& p
       model.forward(at::tensor(std::vector<std::int64_t>(ids.begin(), ids.end()), at::kLong).reshape({1, kLength}));
   const Checkpoint checkpoint = open_checkpoint(path);
   ThreadPool pool(2);
-  const std::shared_ptr<const Model> loaded = load_model(checkpoint);
+  const std::shared_ptr<const Model> loaded = load_model(checkpoint, options);
   Decoder decoder(loaded, pool, {DType::kF32, ActivationType::kF32});
   Sequence sequence;
   double largest = 0.0, difference = 0.0;

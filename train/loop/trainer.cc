@@ -22,6 +22,20 @@ at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets) {
   return at::cross_entropy_loss(logits, targets.reshape({-1}));
 }
 
+/// Scores whose rows add up to 1, as losses of balance take them.
+at::Tensor shares_of_scores(const RouterSpec& router, const RoutedUnits& routed) {
+  if (router.score != Score::kSigmoid) return routed.scores;
+  return routed.scores / routed.scores.sum(1, true).clamp_min(1e-20);
+}
+
+at::Tensor balance_of_routing(const LossOptions& losses, const RouterSpec& router, const RoutedUnits& routed) {
+  const at::Tensor scores = shares_of_scores(router, routed);
+  if (losses.balance_of == LossOptions::BalanceOf::kSingle) return single_expert_balance_loss(scores, routed.asked());
+  at::Tensor weights;
+  if (!losses.balance_weights.empty()) weights = at::tensor(losses.balance_weights);
+  return balance_loss(scores, routed.asked(), LoadShare::kOfUnits, {}, weights);
+}
+
 TensorToWrite stored(std::string name, const at::Tensor& values, DType type = DType::kF32) {
   const at::Tensor kept = values.detach().contiguous();
   return {.name = std::move(name), .type = type, .shape = kept.sizes().vec(), .produce = [kept](const ByteSink& sink) {
@@ -95,12 +109,12 @@ void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses
     const at::Tensor rows = load_of_experts(routed.asked(), router.experts);
     busy += (rows.narrow(0, 0, model_->shape().weighted_experts()) > 0).sum().item<std::int64_t>();
     load[layer] = load[layer].defined() ? load[layer] + rows : rows;
-    if (losses.balance != 0.0f) {
-      at::Tensor scores = routed.scores;
-      if (router.score == Score::kSigmoid) scores = scores / scores.sum(1, true).clamp_min(1e-20);
-      at::Tensor weights;
-      if (!losses.balance_weights.empty()) weights = at::tensor(losses.balance_weights);
-      add(balance_loss(scores, routed.asked(), LoadShare::kOfUnits, {}, weights), losses.balance, report.balance);
+    if (losses.balance != 0.0f) add(balance_of_routing(losses, router, routed), losses.balance, report.balance);
+    if (losses.sequence_balance != 0.0f) {
+      const at::Tensor sequence = at::arange(batch.inputs.numel()).div(batch.inputs.size(1), "floor");
+      add(sequence_balance_loss(shares_of_scores(router, routed), routed.asked(), sequence, batch.inputs.size(0),
+                                LoadShare::kOfSlots),
+          losses.sequence_balance, report.sequence_balance);
     }
     if (losses.z != 0.0f) add(z_loss(routed.logits), losses.z, report.z);
     if (losses.entropy != 0.0f) {

@@ -23,7 +23,8 @@ namespace junto {
 struct StepReport {
   std::int64_t step = 0;  // updates done, this one included
   double loss = 0.0;      // cross entropy, nats a token
-  double balance = 0.0, z = 0.0, entropy = 0.0, importance = 0.0, smooth_load = 0.0, orthogonality = 0.0;
+  double balance = 0.0, sequence_balance = 0.0, z = 0.0, entropy = 0.0;
+  double importance = 0.0, smooth_load = 0.0, orthogonality = 0.0;
   double gradient_norm = 0.0;  // before clipping
   double learning_rate = 0.0;
   double busiest = 0.0;  // mean over routed layers: rows of the busiest expert / mean rows of an expert

@@ -351,5 +351,26 @@ TEST(ResidualUnderAutograd, RulesAreTheEnginesAndHaveTheirSlopes) {
   }
 }
 
+/// MomentumSMoE without memory is the mixture with that sign, and with gamma 1 the plain one.
+TEST(ResidualUnderAutograd, AHeavyBallWithoutMemoryIsAdditionToTheBit) {
+  for (const float sign : {1.0f, -1.0f}) {
+    const HeavyBall ball{.mu = 0.0f, .gamma = sign};
+    const AddResidual add{.factor = sign};
+    at::Tensor thrown = at::randn({5, 7}), added = thrown.clone();
+    std::vector<float> engine_thrown(5, 0.5f), engine_added = engine_thrown, m(5), none;
+    ResidualMoments moments, unused;
+    for (int layer = 0; layer < 4; ++layer) {
+      const at::Tensor f = at::randn({5, 7});
+      thrown = join_residual(ball, thrown, f, thrown, moments);
+      added = join_residual(add, added, f, added, unused);
+      const std::span<const float> row(f.data_ptr<float>(), 5);
+      join_residual(ball, row, row, Moments{m, none, none}, engine_thrown);
+      join_residual(add, row, row, Moments{none, none, none}, engine_added);
+    }
+    EXPECT_TRUE(thrown.equal(added));
+    EXPECT_EQ(engine_thrown, engine_added);
+  }
+}
+
 }  // namespace
 }  // namespace junto

@@ -166,6 +166,38 @@ TEST(Experiments, MaxVioIsOfTheBusiestExpert) {
   EXPECT_DOUBLE_EQ(idle_experts(measured), 0.125);
 }
 
+TEST(Experiments, RowsOfExpertsWithWeightsAndPairsOfRoundsAreCounted) {
+  Measured measured;
+  measured.tokens = 2;
+  measured.load = {{2, 1, 1}, {0, 3, 1}};  // two rounds of one layer
+  EXPECT_DOUBLE_EQ(rows_per_token(measured, 3, 1), 4.0);
+  EXPECT_DOUBLE_EQ(rows_per_token(measured, 2, 1), 3.0);
+  EXPECT_DOUBLE_EQ(max_violation(of_experts(measured, 2)), (2 / 1.5 - 1 + 3 / 1.5 - 1) / 2);
+  // Tokens with experts {0, 1}, {0, 2}, then {1, 2}, {1}: two of four slots... the second round has four.
+  measured.round_pairs = {{0, 2, 1, 0, 1, 1, 0, 2, 0}};
+  EXPECT_DOUBLE_EQ(round_repeats(measured), 0.25);
+  EXPECT_DOUBLE_EQ(round_asymmetry(measured), (2 + 1 + 1) * 2.0 / 7.0);
+}
+
+TEST(Experiments, CorruptionReplacesItsShareAtTheSamePlacesAndTargetsStay) {
+  TokenIds text(20000);
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<std::int32_t>(i % 50);
+  const at::Tensor inputs = span_batch(text, 0, 100, 100).inputs;
+  const at::Tensor marked = corrupted_inputs(inputs, text, 0, {.share = 0.1, .token = 99});
+  const auto share = [&](const at::Tensor& mask) { return mask.to(at::kDouble).mean().item<double>(); };
+  EXPECT_NEAR(share(marked == 99), 0.1, 0.01);
+  EXPECT_TRUE(at::where(marked == 99, inputs, marked).equal(inputs));
+  // From the text itself: fifty kinds, so that one in fifty is what it was.
+  const at::Tensor drawn = corrupted_inputs(inputs, text, 0, {.share = 0.1});
+  EXPECT_NEAR(share(drawn != inputs), 0.098, 0.01);
+  EXPECT_LT(drawn.max().item<std::int64_t>(), 50);
+  EXPECT_TRUE(at::where(marked == 99, at::zeros_like(drawn), drawn - inputs).equal(at::zeros_like(drawn)));
+  // However spans are cut into batches.
+  const at::Tensor late = span_batch(text, 60, 40, 100).inputs;
+  EXPECT_TRUE(corrupted_inputs(late, text, 60, {.share = 0.1, .token = 99}).equal(marked.narrow(0, 60, 40)));
+  EXPECT_TRUE(corrupted_inputs(inputs, text, 0, {.share = 1e-12, .token = 99}).equal(inputs));
+}
+
 TEST(Experiments, TheRateWithTheLeastLossIsChosenForEachArm) {
   Experiment experiment;
   experiment.slug = "x";

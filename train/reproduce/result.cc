@@ -75,7 +75,7 @@ Json noise_of(const Experiment& experiment, const std::vector<RunMetrics>& runs)
   Claim again;
   again.arm = kNoiseArm, again.against = experiment.noise;
   Json out = {{"arm", experiment.noise}};
-  for (const char* metric : {"bits_per_byte", "max_violation", "experts_per_token"}) {
+  for (const char* metric : {"bits_per_byte", "corrupted_bits_per_byte", "max_violation", "rows_per_token"}) {
     again.metric = metric;
     const ClaimOutcome outcome = decide({again}, runs).front();
     if (outcome.interval.count > 0) out["metrics"][metric] = json_of(outcome.interval);
@@ -165,13 +165,13 @@ Json result_of(const Setting& setting, const std::vector<double>& rates, const s
 }
 
 std::string describe(const Json& result) {
-  constexpr std::array<const char*, 3> kMetrics = {"bits_per_byte", "max_violation", "experts_per_token"};
+  constexpr std::array<const char*, 3> kMetrics = {"bits_per_byte", "max_violation", "rows_per_token"};
   Table arms{{{"arm"},
               {"rate", Align::kRight},
               {"seeds", Align::kRight},
               {"bits/byte", Align::kRight},
               {"MaxVio", Align::kRight},
-              {"experts/token", Align::kRight},
+              {"rows/token", Align::kRight},
               {"executed", Align::kRight},
               {"s", Align::kRight}},
              {}};

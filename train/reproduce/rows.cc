@@ -50,6 +50,9 @@ std::string row_path(const Experiment& experiment, const Run& run, const std::ve
   for (const DomainText& text : texts) what["data"]["files"].push_back(text.sha256);
   what["measured"] = {run.tuning, experiment.log_every, experiment.evaluate_every, experiment.tune_spans,
                       experiment.test_spans};
+  if (experiment.corruption.share > 0.0) {
+    what["corruption"] = {experiment.corruption.share, experiment.corruption.token.value_or(-1)};
+  }
   what["machine"] = {machine.sources, machine.processor, machine.threads, machine.blas, machine.compiler};
   Sha256 digest;
   digest.update(what.dump());

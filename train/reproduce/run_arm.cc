@@ -58,19 +58,63 @@ void append(Json& columns, const Json& point) {
   for (const auto& [name, value] : point.items()) columns[name].push_back(value);
 }
 
+/// Slots of experts of a kind, as a share of all.
+double share_of_kind(const Measured& measured, const LanguageModelShape& shape, ExpertKind kind) {
+  double of_kind = 0.0, all = 0.0;
+  for (const std::vector<double>& load : measured.load) {
+    for (std::size_t e = 0; e < load.size(); ++e) {
+      all += load[e];
+      if (shape.kind_of(static_cast<int>(e)) == kind) of_kind += load[e];
+    }
+  }
+  return all > 0.0 ? of_kind / all : 0.0;
+}
+
+/// What routing did on the text to test.
+void add_routing(const Measured& all, const LanguageModelShape& shape, Json& row) {
+  Json& metrics = row["metrics"];
+  metrics["max_violation"] = max_violation(all);
+  metrics["idle_experts"] = idle_experts(all);
+  double experts = 0.0;
+  row["layers"] = Json::array();
+  for (std::size_t routing = 0; routing < all.load.size(); ++routing) {
+    const double of_routing = experts_per_token(all, routing);
+    experts += of_routing / static_cast<double>(all.load.size());
+    row["layers"].push_back({{"experts_per_token", of_routing}, {"load", all.load[routing]}});
+  }
+  metrics["experts_per_token"] = experts;
+  metrics["rows_per_token"] = rows_per_token(all, shape.weighted_experts(), routed_layers(shape));
+  if (shape.free_experts() > 0) {
+    metrics["weighted_max_violation"] = max_violation(of_experts(all, shape.weighted_experts()));
+    metrics["share.constant"] = share_of_kind(all, shape, ExpertKind::kConstant);
+    metrics["share.copy"] = share_of_kind(all, shape, ExpertKind::kCopy);
+    metrics["share.zero"] = share_of_kind(all, shape, ExpertKind::kZero);
+  }
+  if (shape.rounds.count > 1) {
+    metrics["round_repeats"] = round_repeats(all);
+    metrics["round_asymmetry"] = round_asymmetry(all);
+  }
+}
+
 /// The text to test, read here and nowhere else. Domains count alike, whatever their number of tokens.
 void read_test(const Trainer& trainer, const Experiment& experiment, const std::vector<DomainText>& texts, Json& row) {
   const BatchOptions& batch = trainer.recipe().batch;
   Json& metrics = row["metrics"];
   Measured all;
-  double loss = 0.0;
+  double loss = 0.0, corrupted = 0.0;
   std::vector<double> token_loss, token_experts;
   for (const DomainText& text : texts) {
-    const Measured found = measure(trainer.model(), text.test, experiment.test_spans, batch.sequences, batch.length);
+    const auto read = [&](const Corruption& corruption) {
+      return measure(trainer.model(), text.test, experiment.test_spans, batch.sequences, batch.length, corruption);
+    };
+    const Measured found = read({});
     metrics["bits_per_byte." + text.domain] = bits(found.loss);
     loss += found.loss / static_cast<double>(texts.size());
+    if (experiment.corruption.share > 0.0) {
+      corrupted += read(experiment.corruption).loss / static_cast<double>(texts.size());
+    }
     double experts = 0.0;
-    for (std::size_t layer = 0; layer < found.load.size(); ++layer) experts += experts_per_token(found, layer);
+    for (std::size_t routing = 0; routing < found.load.size(); ++routing) experts += experts_per_token(found, routing);
     if (!found.load.empty())
       metrics["experts_per_token." + text.domain] = experts / static_cast<double>(found.load.size());
     const std::size_t kept = std::min(kTokensKept, found.token_loss.size());
@@ -79,20 +123,14 @@ void read_test(const Trainer& trainer, const Experiment& experiment, const std::
     add(all, found);
   }
   metrics["bits_per_byte"] = bits(loss);
+  if (experiment.corruption.share > 0.0) {
+    metrics["corrupted_bits_per_byte"] = bits(corrupted);
+    metrics["corruption_bits"] = bits(corrupted - loss);
+  }
   row["test_tokens"] = all.tokens;
   row["token_loss"] = std::move(token_loss);
   row["token_experts"] = std::move(token_experts);
-  if (all.load.empty()) return;
-  metrics["max_violation"] = max_violation(all);
-  metrics["idle_experts"] = idle_experts(all);
-  double experts = 0.0;
-  row["layers"] = Json::array();
-  for (std::size_t layer = 0; layer < all.load.size(); ++layer) {
-    const double of_layer = experts_per_token(all, layer);
-    experts += of_layer / static_cast<double>(all.load.size());
-    row["layers"].push_back({{"experts_per_token", of_layer}, {"load", all.load[layer]}});
-  }
-  metrics["experts_per_token"] = experts;
+  if (!all.load.empty()) add_routing(all, trainer.model().shape(), row);
 }
 
 }  // namespace

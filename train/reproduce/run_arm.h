@@ -28,7 +28,9 @@ Json recipe_of(const Experiment& experiment, const Run& run, const std::vector<D
 ///   curve     {step: [...], loss: [...], tokens, flops, experts_per_token, max_violation, ...}, every log_every steps
 ///   tune      {step, flops, loss, bits_per_byte}, every evaluate_every steps; both end after the last step
 ///   metrics   {bits_per_byte, bits_per_byte.<domain>, max_violation, ...}; of the text to test unless tuning
-///   layers    [{experts_per_token, load}]
+///             with `corruption`: corrupted_bits_per_byte, and corruption_bits, what of it is more than bits_per_byte:
+///             the logarithm to base 2 of the ratio of the two perplexities
+///   layers    [{experts_per_token, load}], of each routing
 ///   token_loss, token_experts    of the first test tokens of each domain
 Json run_arm(const Experiment& experiment, const Run& run, const std::vector<DomainText>& texts,
              const std::string& folder);
