@@ -130,11 +130,20 @@ std::string claims_table(const std::vector<Json>& results) {
   return out + "</tbody></table>\n";
 }
 
+/// What a token costs: rows of experts with weights. Results of before these were counted have experts, which were the
+/// same there.
+const char* rows_metric(const Json& result) {
+  for (const Json& arm : result.at("arms")) {
+    if (!values_of(arm, "rows_per_token").empty()) return "rows_per_token";
+  }
+  return "experts_per_token";
+}
+
 std::string arms_table(const Json& result) {
   std::string out =
       "<table class=\"sorts\"><thead><tr><th>arm</th><th>what it is</th><th>learning "
       "rate</th><th>seeds</th><th>bits/byte</th>"
-      "<th>+-</th><th>MaxVio</th><th>experts/token</th><th>GFLOP</th><th>s</th></tr></thead><tbody>\n";
+      "<th>+-</th><th>MaxVio</th><th>rows/token</th><th>GFLOP</th><th>s</th></tr></thead><tbody>\n";
   for (const Json& arm : result.at("arms")) {
     const MeanInterval loss = mean_interval(values_of(arm, "bits_per_byte"));
     const auto mean = [&](const char* metric) {
@@ -148,7 +157,7 @@ std::string arms_table(const Json& result) {
            number_cell(number_or_nan(arm.at("learning_rate"))) + number_cell(loss.count, "%.0f") +
            number_cell(loss.count > 0 ? loss.mean : nan) +
            number_cell(loss.count > 1 ? loss.high - loss.mean : nan, "%.2g") +
-           number_cell(mean("max_violation"), "%.3g") + number_cell(mean("experts_per_token"), "%.3g") +
+           number_cell(mean("max_violation"), "%.3g") + number_cell(mean(rows_metric(result)), "%.3g") +
            number_cell(mean("flops") / 1e9, "%.4g") +
            number_cell(seconds.empty() ? nan : mean_interval(seconds).mean, "%.3g") + "</tr>\n";
   }
@@ -192,7 +201,7 @@ std::string section_of(const Json& result) {
                     link + "; repeat with <code>junto reproduce " + slug +
                     "</code>; mode: " + escape_markup(result.at("mode").get<std::string>()) + "</span></p>\n";
   out += "<div class=\"pictures\">" + loss_picture(result);
-  for (const char* metric : {"bits_per_byte", "max_violation", "experts_per_token"})
+  for (const char* metric : {"bits_per_byte", "corrupted_bits_per_byte", "max_violation", rows_metric(result)})
     out += metric_picture(result, metric);
   return out + "</div>\n" + arms_table(result) + claims_table({result}) + provenance(result) + "</section>\n";
 }

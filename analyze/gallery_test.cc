@@ -63,6 +63,17 @@ TEST(Gallery, NothingComesFromElsewhereAndWordsAreNoMarkup) {
   EXPECT_NE(page.find("https://arxiv.org/abs/1234.56789"), std::string::npos);
 }
 
+TEST(Gallery, RowsOfExpertsWithWeightsTakeThePlaceOfExperts) {
+  Json result = result_of("full");
+  Json& metrics = result["arms"][0]["runs"][0]["metrics"];
+  metrics["experts_per_token"] = 7.25;
+  EXPECT_NE(gallery_page({result}).find(">7.25<"), std::string::npos);
+  metrics["rows_per_token"] = 3.5;
+  const std::string page = gallery_page({result});
+  EXPECT_NE(page.find(">3.5<"), std::string::npos);
+  EXPECT_EQ(page.find(">7.25<"), std::string::npos);
+}
+
 TEST(Gallery, LossesAreDrawnWithTheirInterval) {
   const std::string picture = loss_picture(result_of("full"));
   EXPECT_NE(picture.find("<polygon"), std::string::npos);
