@@ -15,6 +15,7 @@ struct TrainArguments {
   bool resume = false;
   bool check = false;
   bool smoke = false;
+  bool schema = false;  // and no recipe
 };
 
 Command train_command(std::function<int(const TrainArguments&)> execute);

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/junto_train_program.h"
 #include "cli/train_command.h"
@@ -11,6 +12,7 @@ namespace junto {
 namespace {
 
 int start_training(const TrainArguments& given) {
+  if (given.schema) return start_junto_train({"--schema"});
   std::vector<std::string> words = {given.recipe};
   for (const std::string& assignment : given.set) words.insert(words.end(), {"--set", assignment});
   if (given.resume) words.emplace_back("--resume");
@@ -30,8 +32,7 @@ Command train_command(std::function<int(const TrainArguments&)> execute) {
       {.name = "RECIPE",
        .target = &given->recipe,
        .value = "FILE",
-       .help = "A JSON file; docs/training.md lists its fields",
-       .required = true},
+       .help = "A JSON file; docs/training.md lists its fields, --schema too"},
       {.name = "--set",
        .target = &given->set,
        .value = "FIELD=VALUE",
@@ -42,12 +43,18 @@ Command train_command(std::function<int(const TrainArguments&)> execute) {
        .help = "Check the recipe and its text, say their sizes, train nothing"},
       {.name = "--smoke",
        .target = &given->smoke,
-       .help = "Ten steps at most, in run.folder with -smoke behind it, begun anew"}};
+       .help = "Ten steps at most, in run.folder with -smoke behind it, begun anew"},
+      {.name = "--schema",
+       .target = &given->schema,
+       .help = "Print the JSON Schema of recipes, which recipes/recipe.schema.json holds too"}};
   command.examples =
       "  junto train recipes/tiny.json\n"
       "  junto train recipes/tiny.json --set schedule.steps=50 --set run.folder=/tmp/tiny\n"
       "  junto train recipes/tiny.json --resume\n";
-  command.execute = [given, execute = std::move(execute)] { return execute(*given); };
+  command.execute = [given, execute = std::move(execute)] {
+    if (given->recipe.empty() && !given->schema) fail("", "junto train needs RECIPE; see junto train --help");
+    return execute(*given);
+  };
   return command;
 }
 

@@ -24,13 +24,15 @@ Json to_json(const Activation& activation) {
 Activation parse_activation(const Json& json, std::string_view where) {
   JsonFields fields(json, where, "activation");
   Activation activation;
-  const auto kind = fields.choice("kind", kKinds);
-  if (!kind) fields.fail_here("has no \"kind\"" + suggestion("", kKinds));
-  activation.kind = static_cast<ActivationKind>(*kind);
-  activation.gated = fields.boolean("gated").value_or(activation.gated);
-  activation.limit = fields.number("limit", -kLargestLimit, kLargestLimit).value_or(0.0f);
-  activation.alpha = fields.number("alpha", -kLargestLimit, kLargestLimit).value_or(0.0f);
-  fields.finish();
+  fields.define("activation");
+  if (!fields.recording() && !fields.has("kind")) fields.fail_here("has no \"kind\"" + suggestion("", kKinds));
+  fields.required("kind");
+  activation.kind = static_cast<ActivationKind>(
+      fields.choice("kind", kKinds, "The function; identity without a gate makes LoRA experts").value_or(0));
+  fields.read("gated", activation.gated, "Times a second projection, as in SwiGLU");
+  fields.read("limit", -kLargestLimit, kLargestLimit, activation.limit, "Of swiglu_oai: where inputs are clamped");
+  fields.read("alpha", -kLargestLimit, kLargestLimit, activation.alpha, "Of swiglu_oai: the slope of its sigmoid");
+  if (!fields.finish()) return activation;
   if (activation.kind == ActivationKind::kSwigluOai && !activation.gated) {
     fields.fail_at("gated", "false, expected true with swiglu_oai");
   }

@@ -11,33 +11,29 @@ namespace {
 
 constexpr float kLargestFactor = 1e6f;
 
-void read(JsonFields& fields, std::string_view key, float min, float max, float& value) {
-  value = fields.number(key, min, max).value_or(value);
-}
-
 ResidualRule parse_add(JsonFields& fields) {
   AddResidual rule;
-  read(fields, "factor", -kLargestFactor, kLargestFactor, rule.factor);
+  fields.read("factor", -kLargestFactor, kLargestFactor, rule.factor, "x += factor * f");
   return rule;
 }
 
 ResidualRule parse_heavy_ball(JsonFields& fields) {
   HeavyBall rule;
-  read(fields, "mu", -1.0f, 1.0f, rule.mu);
-  read(fields, "gamma", -kLargestFactor, kLargestFactor, rule.gamma);
-  read(fields, "look_ahead", -kLargestFactor, kLargestFactor, rule.look_ahead);
+  fields.read("mu", -1.0f, 1.0f, rule.mu, "m = mu * m + gamma * f; x += m");
+  fields.read("gamma", -kLargestFactor, kLargestFactor, rule.gamma, "Factor of what the layer computes");
+  fields.read("look_ahead", -kLargestFactor, kLargestFactor, rule.look_ahead, "The layer reads x + look_ahead * m");
   return rule;
 }
 
 ResidualRule parse_adam_like(JsonFields& fields) {
   AdamLike rule;
-  read(fields, "beta1", 0.0f, 1.0f, rule.beta1);
-  read(fields, "beta2", 0.0f, 1.0f, rule.beta2);
-  read(fields, "gamma", -kLargestFactor, kLargestFactor, rule.gamma);
-  read(fields, "eps", 1e-30f, 1.0f, rule.eps);
-  read(fields, "decay", 0.0f, 1.0f, rule.decay);
-  read(fields, "mu", -1.0f, 1.0f, rule.mu);
-  read(fields, "momentum_gamma", -kLargestFactor, kLargestFactor, rule.momentum_gamma);
+  fields.read("beta1", 0.0f, 1.0f, rule.beta1, "p = beta1 * p + (1 - beta1) * f");
+  fields.read("beta2", 0.0f, 1.0f, rule.beta2, "v = beta2 * v + (1 - beta2) * f^2");
+  fields.read("gamma", -kLargestFactor, kLargestFactor, rule.gamma, "x = (1 - decay) * x + gamma * p / sqrt(v + eps)");
+  fields.read("eps", 1e-30f, 1.0f, rule.eps, "Beside v under the root");
+  fields.read("decay", 0.0f, 1.0f, rule.decay, "Of the stream");
+  fields.read("mu", -1.0f, 1.0f, rule.mu, "m = mu * m + momentum_gamma * f, for layers of heavy ball above");
+  fields.read("momentum_gamma", -kLargestFactor, kLargestFactor, rule.momentum_gamma, "See mu");
   return rule;
 }
 
@@ -129,9 +125,9 @@ Json to_json(const ResidualRule& rule) {
 
 ResidualRule parse_residual_rule(const Json& json, std::string_view where) {
   JsonFields fields(json, where, "residual");
-  const std::optional<std::size_t> index = fields.choice("rule", kRuleNames);
-  if (!index) fields.fail_here("has no \"rule\"" + suggestion("", kRuleNames));
-  const ResidualRule rule = kRules[*index].parse(fields);
+  fields.define("residual");
+  ResidualRule rule;
+  fields.variant("rule", kRuleNames, [&](std::size_t index) { rule = kRules[index].parse(fields); });
   fields.finish();
   return rule;
 }

@@ -15,10 +15,10 @@ Rounds parse_rounds(const Json& json, std::string_view where) {
   constexpr int kMostRounds = 64;
   JsonFields fields(json, where, "rounds");
   Rounds rounds;
-  rounds.count = static_cast<int>(fields.integer("count", 1, kMostRounds).value_or(1));
-  rounds.inner_residual = fields.boolean("inner_residual").value_or(rounds.inner_residual);
-  rounds.own_routers = fields.boolean("own_routers").value_or(rounds.own_routers);
-  rounds.shared_last = fields.boolean("shared_last").value_or(rounds.shared_last);
+  fields.read("count", 1, kMostRounds, rounds.count, "Rounds of routing in a layer, over the same experts");
+  fields.read("inner_residual", rounds.inner_residual, "A round adds to what it read");
+  fields.read("own_routers", rounds.own_routers, "Each round has a router of its own");
+  fields.read("shared_last", rounds.shared_last, "The shared expert is in the last round alone");
   fields.finish();
   return rounds;
 }

@@ -29,23 +29,14 @@ std::string_view name_of(const std::array<std::string_view, N>& names, Enum valu
   return names[static_cast<std::size_t>(value)];
 }
 
-template <class Enum, std::size_t N>
-void read(JsonFields& fields, std::string_view key, const std::array<std::string_view, N>& names, Enum& value) {
-  if (const std::optional<std::size_t> index = fields.choice(key, names)) value = static_cast<Enum>(*index);
-}
-
-void read(JsonFields& fields, std::string_view key, float min, float& value) {
-  value = fields.number(key, min, kLargest).value_or(value);
-}
-
 EntropyOverride parse_entropy_override(const Json& json, std::string_view where) {
   JsonFields fields(json, where, "router: entropy_override");
   EntropyOverride rule;
-  read(fields, "kind", kEntropies, rule.kind);
-  rule.order = fields.number("order", 0.0f, 16.0f).value_or(rule.order);
-  rule.threshold = fields.number("threshold", 0.0f, 1.0f).value_or(rule.threshold);
-  rule.eps = fields.number("eps", 0.0f, 1.0f).value_or(rule.eps);
-  fields.finish();
+  fields.read("kind", kEntropies, rule.kind, "The entropy of a token's scores");
+  fields.read("order", 0.0f, 16.0f, rule.order, "Of tsallis and renyi: above 0");
+  fields.read("threshold", 0.0f, 1.0f, rule.threshold, "Of the largest entropy there can be: above it, all experts");
+  fields.read("eps", 0.0f, 1.0f, rule.eps, "Added to each probability");
+  if (!fields.finish()) return rule;
   if (rule.order == 0.0f) fields.fail_at("order", "0, expected more than 0");
   return rule;
 }
@@ -56,6 +47,9 @@ Json to_json(const EntropyOverride& rule) {
           {"threshold", json_number(rule.threshold)},
           {"eps", json_number(rule.eps)}};
 }
+
+constexpr std::string_view kSharesSchema =
+    R"({"type": "array", "minItems": 1, "items": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e30}})";
 
 std::vector<float> parse_shares(const Json& json, int experts, const JsonFields& fields) {
   const std::string expected = ", expected " + std::to_string(experts) + " numbers above 0";
@@ -75,11 +69,13 @@ std::vector<float> parse_shares(const Json& json, int experts, const JsonFields&
 Capacity parse_prune(const Json& json, int experts, std::string_view where) {
   JsonFields fields(json, where, "router: prune");
   Capacity rule;
-  if (!fields.choice("rule", kPruneRules)) fields.fail_here("has no \"rule\"" + suggestion("", kPruneRules));
-  rule.factor = fields.number("factor", 0.0f, kLargest).value_or(rule.factor);
-  read(fields, "priority", kPriorities, rule.priority);
-  read(fields, "drop", kDrops, rule.drop);
-  if (const Json* shares = fields.any("shares")) rule.shares = parse_shares(*shares, experts, fields);
+  fields.variant("rule", kPruneRules, [&](std::size_t) {
+    fields.read("factor", 0.0f, kLargest, rule.factor, "Rows an expert takes, as a multiple of the mean");
+    fields.read("priority", kPriorities, rule.priority, "Who stays: earlier units, earlier choices, larger weights");
+    fields.read("drop", kDrops, rule.drop, "What becomes of the weights of what stays");
+    const Json* shares = fields.by_hand("shares", kSharesSchema, "Of the experts, relative; without: all alike");
+    if (shares != nullptr) rule.shares = parse_shares(*shares, experts, fields);
+  });
   fields.finish();
   return rule;
 }
@@ -154,32 +150,34 @@ Json to_json(const RouterSpec& spec) {
 RouterSpec parse_router_spec(const Json& json, std::string_view where) {
   JsonFields fields(json, where, "router");
   RouterSpec spec;
-  const Json* version = fields.any("version");
-  if (version == nullptr || !version->is_number_integer() || *version != kVersion) {
-    fields.fail_at("version", (version == nullptr ? "missing" : quoted(*version)) + ", this build reads version " +
-                                  std::to_string(kVersion));
-  }
-  const std::optional<std::int64_t> experts = fields.integer("experts", 1, kMaxExperts);
-  if (!experts) fields.fail_at("experts", "missing, expected 1.." + std::to_string(kMaxExperts));
-  spec.experts = static_cast<int>(*experts);
-  read(fields, "logits", kLogitsKinds, spec.logits);
-  if (const auto hidden = fields.integer("logits_hidden", 1, kMaxExperts))
+  fields.define("router");
+  fields.version(kVersion);
+  fields.required("experts", ", expected 1.." + std::to_string(kMaxExperts));
+  // While a schema is recorded: as many as there may be, for the ranges below.
+  spec.experts = static_cast<int>(
+      fields.integer("experts", 1, kMaxExperts, "Experts of a layer, free ones included").value_or(kMaxExperts));
+  fields.read("logits", kLogitsKinds, spec.logits, "How logits come from what the router reads");
+  if (const auto hidden = fields.integer("logits_hidden", 1, kMaxExperts, "Width of two_layer logits"))
     spec.logits_hidden = static_cast<int>(*hidden);
-  spec.logit_residual = fields.boolean("logit_residual").value_or(false);
-  read(fields, "logit_scale", -kLargest, spec.logit_scale);
-  read(fields, "logit_softcap", 0.0f, spec.logit_softcap);
-  read(fields, "score", kScores, spec.score);
-  spec.selection_bias = fields.boolean("selection_bias").value_or(false);
-  if (const Json* rule = fields.any("select")) spec.select = parse_select_rule(*rule, spec.experts, where);
-  read(fields, "weigh", kWeighs, spec.weigh);
-  read(fields, "renormalise_eps", 0.0f, spec.renormalise_eps);
-  read(fields, "renormalise_min", 0.0f, spec.renormalise_min);
-  read(fields, "renormalise_p", 0.0f, spec.renormalise_p);
-  read(fields, "scale", -kLargest, spec.scale);
-  read(fields, "weight_on", kWeightOns, spec.weight_on);
-  if (const Json* rule = fields.any("entropy_override")) spec.entropy_override = parse_entropy_override(*rule, where);
-  if (const Json* rule = fields.any("prune")) spec.prune = parse_prune(*rule, spec.experts, where);
-  fields.finish();
+  fields.read("logit_residual", spec.logit_residual, "The routing below adds to the logits (MoE++)");
+  fields.read("logit_scale", -kLargest, kLargest, spec.logit_scale, "Of cosine logits: one over the temperature");
+  fields.read("logit_softcap", 0.0f, kLargest, spec.logit_softcap, "c tanh(logit / c); 0: none");
+  fields.read("score", kScores, spec.score, "Scores of the experts, which select and weigh");
+  fields.read("selection_bias", spec.selection_bias,
+              "A stored bias joins the scores that select, not those that weigh");
+  if (const Json* rule = fields.any("select", "Which experts a unit gets; without: the best one"))
+    spec.select = parse_select_rule(*rule, spec.experts, where);
+  fields.read("weigh", kWeighs, spec.weigh, "Weights of the chosen experts");
+  fields.read("renormalise_eps", 0.0f, kLargest, spec.renormalise_eps, "Added to the norm that weights are divided by");
+  fields.read("renormalise_min", 0.0f, kLargest, spec.renormalise_min, "The least that weights are divided by");
+  fields.read("renormalise_p", 0.0f, kLargest, spec.renormalise_p, "Which norm: 1 is the sum; above 0");
+  fields.read("scale", -kLargest, kLargest, spec.scale, "Of all weights, after renormalisation");
+  fields.read("weight_on", kWeightOns, spec.weight_on, "Where a weight multiplies");
+  if (const Json* rule = fields.any("entropy_override", "Unsure tokens get all experts (DynMoLE)"))
+    spec.entropy_override = parse_entropy_override(*rule, where);
+  if (const Json* rule = fields.any("prune", "Capacity of the experts, in training"))
+    spec.prune = parse_prune(*rule, spec.experts, where);
+  if (!fields.finish()) return spec;
   check_stages(spec, fields);
   return spec;
 }

@@ -14,28 +14,26 @@ constexpr std::int64_t kMostSeed = std::int64_t{1} << 53;
 constexpr std::array<std::string_view, 2> kGroupScores = {"max", "top_two_sum"};
 constexpr std::array<std::string_view, 2> kKeys = {"token", "class"};
 
-int checked_k(JsonFields& fields, std::string_view key, int fallback, int min, int experts) {
-  return static_cast<int>(fields.integer(key, min, experts).value_or(fallback));
-}
-
 SelectRule parse_top_k(JsonFields& fields, int experts) {
-  return TopK{checked_k(fields, "k", 1, 1, experts)};
+  TopK rule;
+  fields.read("k", 1, experts, rule.k, "Experts of a unit");
+  return rule;
 }
 
 SelectRule parse_top_p(JsonFields& fields, int experts) {
   TopP rule;
-  rule.p = fields.number("p", 0.0f, 1.0f).value_or(rule.p);
-  rule.inclusive = fields.boolean("inclusive").value_or(rule.inclusive);
-  rule.max_k = checked_k(fields, "max_k", 0, 0, experts);
-  rule.min_k = checked_k(fields, "min_k", 0, 0, rule.max_k > 0 ? rule.max_k : experts);
+  fields.read("p", 0.0f, 1.0f, rule.p, "The share of all scores that the chosen have together");
+  fields.read("inclusive", rule.inclusive, "With the expert whose score crosses p");
+  fields.read("max_k", 0, experts, rule.max_k, "At most so many; 0: no bound");
+  fields.read("min_k", 0, rule.max_k > 0 ? rule.max_k : experts, rule.min_k, "The best so many in any case");
   return rule;
 }
 
 SelectRule parse_threshold(JsonFields& fields, int experts) {
   Threshold rule;
-  rule.threshold = fields.number("threshold", -kLargestBound, kLargestBound).value_or(rule.threshold);
-  rule.min_k = checked_k(fields, "min_k", 0, 0, experts);
-  rule.max_k = checked_k(fields, "max_k", 0, 0, experts);
+  fields.read("threshold", -kLargestBound, kLargestBound, rule.threshold, "The least score of a chosen expert");
+  fields.read("min_k", 0, experts, rule.min_k, "The best so many in any case");
+  fields.read("max_k", 0, experts, rule.max_k, "At most so many; 0: no bound");
   if (rule.max_k > 0 && rule.min_k > rule.max_k) {
     fields.fail_at("min_k", std::to_string(rule.min_k) + ", expected 0.." + std::to_string(rule.max_k) + " (max_k)");
   }
@@ -43,36 +41,39 @@ SelectRule parse_threshold(JsonFields& fields, int experts) {
 }
 
 SelectRule parse_gap(JsonFields& fields, int experts) {
-  return Gap{checked_k(fields, "max_k", std::min(4, experts), 1, experts)};
+  Gap rule{.max_k = std::min(4, experts)};
+  fields.read("max_k", 1, experts, rule.max_k, "At most so many, above the largest drop between scores");
+  return rule;
 }
 
 SelectRule parse_group_limited(JsonFields& fields, int experts) {
   GroupLimited rule;
-  rule.groups = checked_k(fields, "groups", 1, 1, experts);
+  fields.read("groups", 1, experts, rule.groups, "Equal groups of experts");
   if (experts % rule.groups != 0) {
     fields.fail_at("groups",
                    std::to_string(rule.groups) + ", expected a divisor of " + std::to_string(experts) + " experts");
   }
-  rule.top_groups = checked_k(fields, "top_groups", 1, 1, rule.groups);
-  rule.k = checked_k(fields, "k", 1, 1, experts / rule.groups * rule.top_groups);
-  const std::size_t best_two = static_cast<std::size_t>(GroupLimited::GroupScore::kTopTwoSum);
-  rule.group_score =
-      static_cast<GroupLimited::GroupScore>(fields.choice("group_score", kGroupScores).value_or(best_two));
+  const bool any = fields.recording();  // then the range of all specs, not of one
+  fields.read("top_groups", 1, any ? experts : rule.groups, rule.top_groups, "Groups that a unit may choose from");
+  fields.read("k", 1, any ? experts : experts / rule.groups * rule.top_groups, rule.k, "Experts of a unit");
+  fields.read("group_score", kGroupScores, rule.group_score, "What makes a group the best");
   return rule;
 }
 
 SelectRule parse_sparse_mixer(JsonFields& fields, int experts) {
   SparseMixer rule;
-  rule.k = checked_k(fields, "k", std::min(rule.k, experts), 1, experts);
-  rule.jitter_eps = fields.number("jitter_eps", 0.0f, kLargestBound).value_or(rule.jitter_eps);
+  rule.k = std::min(rule.k, experts);
+  fields.read("k", 1, experts, rule.k, "Experts of a unit");
+  fields.read("jitter_eps", 0.0f, kLargestBound, rule.jitter_eps, "Logits so near the best share its softmax");
   return rule;
 }
 
 SelectRule parse_margin(JsonFields& fields, int experts) {
   Margin rule;
-  rule.margin = fields.number("margin", 0.0f, kLargestBound).value_or(rule.margin);
-  rule.max_k = checked_k(fields, "max_k", std::min(rule.max_k, experts), 1, experts);
-  rule.of_pair = fields.boolean("of_pair").value_or(rule.of_pair);
+  fields.read("margin", 0.0f, kLargestBound, rule.margin, "Experts whose score is so near the best one's");
+  rule.max_k = std::min(rule.max_k, experts);
+  fields.read("max_k", 1, experts, rule.max_k, "At most so many");
+  fields.read("of_pair", rule.of_pair, "The distance as a share of the sum of both scores");
   return rule;
 }
 
@@ -92,11 +93,13 @@ std::vector<std::int32_t> parse_experts(const Json& json, int experts, const Jso
 }
 
 SelectRule parse_given(JsonFields& fields, int experts) {
+  constexpr std::string_view kSchema = R"({"type": "array", "items": {"type": "array", "uniqueItems": true,
+                                           "items": {"type": "integer", "minimum": 0, "maximum": 65535}}})";
   Given rule;
-  rule.key = static_cast<Given::Key>(fields.choice("key", kKeys).value_or(0));
-  rule.k = checked_k(fields, "k", 1, 1, experts);
-  rule.seed = fields.integer("seed", 0, kMostSeed).value_or(0);
-  if (const Json* table = fields.any("experts_of_key")) {
+  fields.read("key", kKeys, rule.key, "What a unit is known by");
+  fields.read("k", 1, experts, rule.k, "Experts by hash of key and seed");
+  fields.read("seed", 0, kMostSeed, rule.seed, "Of the hash");
+  if (const Json* table = fields.by_hand("experts_of_key", kSchema, "Experts of each key, in place of a hash")) {
     if (!table->is_array()) fields.fail_at("experts_of_key", quoted(*table) + ", expected an array");
     for (const Json& row : *table) rule.experts_of_key.push_back(parse_experts(row, experts, fields));
   }
@@ -105,7 +108,7 @@ SelectRule parse_given(JsonFields& fields, int experts) {
 
 SelectRule parse_expert_choice(JsonFields& fields, int experts) {
   ExpertChoice rule;
-  rule.factor = fields.number("factor", 0.0f, static_cast<float>(experts)).value_or(rule.factor);
+  fields.read("factor", 0.0f, static_cast<float>(experts), rule.factor, "Mean experts of a unit");
   return rule;
 }
 
@@ -222,9 +225,9 @@ Json to_json(const SelectRule& rule) {
 
 SelectRule parse_select_rule(const Json& json, int experts, std::string_view where) {
   JsonFields fields(json, where, "router: select");
-  const std::optional<std::size_t> index = fields.choice("rule", kRuleNames);
-  if (!index) fields.fail_here("has no \"rule\"" + suggestion("", kRuleNames));
-  const SelectRule rule = kRules[*index].parse(fields, experts);
+  fields.define("select");
+  SelectRule rule;
+  fields.variant("rule", kRuleNames, [&](std::size_t index) { rule = kRules[index].parse(fields, experts); });
   fields.finish();
   return rule;
 }

@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
   std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
   if (arguments.empty() || arguments.front() != "reproduce") arguments.insert(arguments.begin(), "train");
   const junto::Command train = junto::train_command([](const junto::TrainArguments& given) {
+    if (given.schema) return junto::print_recipe_schema();
     return junto::run_training(
         {.recipe = given.recipe, .set = given.set, .resume = given.resume, .check = given.check, .smoke = given.smoke});
   });

@@ -133,26 +133,24 @@ TokenBatch empty_batch(std::int64_t sequences, std::int64_t length) {
 TokenTextOptions parse_token_text(const Json& json, std::string_view where) {
   JsonFields fields(json, where, "data");
   TokenTextOptions options;
-  if (const Json* files = fields.any("files")) {
+  if (const Json* files = fields.by_hand("files", R"({"type": "array", "minItems": 1, "items": {"type": "string"}})",
+                                         "Text files; cache:NAME stands in Junto's cache")) {
     if (!files->is_array()) fields.fail_at("files", quoted(*files) + ", expected a list of file names");
     for (const Json& file : *files) {
       if (!file.is_string()) fields.fail_at("files", quoted(*files) + ", expected a list of file names");
       options.files.push_back(file.get<std::string>());
     }
+    if (options.files.empty()) fields.fail_at("files", "empty, expected a list of text files");
   }
-  if (options.files.empty()) fields.fail_at("files", "empty, expected a list of text files");
-  const auto text = [&](std::string_view key, std::string& value) {
-    const Json* found = fields.any(key);
-    if (found != nullptr && !found->is_string()) fields.fail_at(key, quoted(*found) + ", expected a text");
-    if (found != nullptr) value = found->get<std::string>();
-  };
-  text("separator", options.separator);
-  options.validation_share = fields.number("validation_share", 0.0f, 0.9f).value_or(options.validation_share);
-  options.max_bytes = fields.integer("max_bytes", 1, std::int64_t{1} << 40).value_or(options.max_bytes);
-  text("tokenizer", options.tokenizer);
-  text("end_of_text", options.end_of_text);
-  options.vocabulary = fields.integer("vocabulary", kByteVocabulary, 1 << 24).value_or(0);
-  fields.finish();
+  fields.required("files", ", expected a list of text files");
+  fields.read("separator", options.separator, "Of documents inside a file; without: a file is one");
+  fields.read("validation_share", 0.0f, 0.9f, options.validation_share, "Of the documents, chosen by their text");
+  fields.read("max_bytes", 1, std::int64_t{1} << 40, options.max_bytes, "Of a file");
+  fields.read("tokenizer", options.tokenizer, "A tokenizer.json, or a checkpoint that has one; without: bytes");
+  fields.read("end_of_text", options.end_of_text, "The token between documents; without: the tokenizer's own");
+  options.vocabulary =
+      fields.integer("vocabulary", kByteVocabulary, 1 << 24, "Tokens of a BPE trained on the documents").value_or(0);
+  if (!fields.finish()) return options;
   if (options.vocabulary > 0 && !options.tokenizer.empty())
     fields.fail_at("vocabulary", "set, expected nothing beside a tokenizer");
   if (options.tokenizer.empty() && !options.end_of_text.empty())

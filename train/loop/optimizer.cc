@@ -60,18 +60,16 @@ OptimizerOptions parse_optimizer(const Json& json, std::string_view where) {
   constexpr std::array<std::string_view, 3> kKinds = {"adamw", "lion", "sgd"};
   JsonFields fields(json, where, "optimizer");
   OptimizerOptions options;
-  if (const auto kind = fields.choice("kind", kKinds)) options.kind = static_cast<OptimizerOptions::Kind>(*kind);
+  fields.read("kind", kKinds, options.kind, "The rule of an update");
   if (options.kind == OptimizerOptions::Kind::kLion) options.beta2 = 0.99f;
-  const auto read = [&](std::string_view key, float max, float& value) {
-    value = fields.number(key, 0.0f, max).value_or(value);
-  };
-  read("learning_rate", 1e3f, options.learning_rate);
-  read("beta1", 0.999999f, options.beta1);
-  read("beta2", 0.999999f, options.beta2);
-  read("eps", 1.0f, options.eps);
-  read("weight_decay", 1e3f, options.weight_decay);
-  read("clip_norm", 1e30f, options.clip_norm);
-  read("average", 0.999999f, options.average);
+  fields.read("learning_rate", 0.0f, 1e3f, options.learning_rate, "At the schedule's height");
+  fields.read("beta1", 0.0f, 0.999999f, options.beta1, "Decay of the first moment");
+  fields.read("beta2", 0.0f, 0.999999f, options.beta2, "Decay of the second moment; of lion's mean: 0.99");
+  fields.read("eps", 0.0f, 1.0f, options.eps, "Beside the root of the second moment");
+  fields.read("weight_decay", 0.0f, 1e3f, options.weight_decay, "Of matrices, times the learning rate");
+  fields.read("clip_norm", 0.0f, 1e30f, options.clip_norm, "Of all gradients together; 0: not clipped");
+  fields.read("average", 0.0f, 0.999999f, options.average,
+              "Decay of an average of the weights, which is evaluated and exported; 0: none");
   fields.finish();
   return options;
 }

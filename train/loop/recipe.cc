@@ -15,19 +15,22 @@ constexpr std::int64_t kMost = std::int64_t{1} << 40;
 
 std::string parse_checkpoint(const Json& json, std::string_view where) {
   JsonFields fields(json, where, "model");
-  const Json* path = fields.any("checkpoint");
-  fields.finish();
-  if (!path->is_string()) fields.fail_at("checkpoint", quoted(*path) + ", expected a GGUF file, a directory or a name");
-  return model_path(path->get<std::string>());
+  const auto path = fields.text("checkpoint",
+                                "Whose shape, values and tokenizer the run begins with: a GGUF file, a "
+                                "directory or a name that junto knows");
+  fields.required("checkpoint");
+  return fields.finish() ? model_path(*path) : "";
 }
 
 BatchOptions parse_batch(const Json& json, std::string_view where) {
+  constexpr std::int64_t kLargest = 1 << 20;
   JsonFields fields(json, where, "batch");
   BatchOptions options;
-  options.sequences = fields.integer("sequences", 1, 1 << 20).value_or(options.sequences);
-  options.length = fields.integer("length", 1, 1 << 20).value_or(options.length);
-  options.micro_batches = fields.integer("micro_batches", 1, 1 << 20).value_or(options.micro_batches);
-  fields.finish();
+  fields.read("sequences", 1, kLargest, options.sequences, "Of a step");
+  fields.read("length", 1, kLargest, options.length, "Tokens of a sequence, at most model.context");
+  fields.read("micro_batches", 1, kLargest, options.micro_batches,
+              "A divisor of sequences: gradients of so many parts are added up");
+  if (!fields.finish()) return options;
   if (options.sequences % options.micro_batches != 0) {
     fields.fail_at("micro_batches", std::to_string(options.micro_batches) + ", expected a divisor of " +
                                         std::to_string(options.sequences) + " (sequences)");
@@ -83,35 +86,45 @@ void check_losses(const LossOptions& options, const LanguageModelShape& model, c
   refuse(options.bias_rate > 0.0f && !router.selection_bias, "bias_rate", "0 or a router with selection_bias");
 }
 
+LossOptions read_losses(JsonFields& fields, const RouterSpec& router) {
+  constexpr std::array<std::string_view, 3> kEntropies = {"shannon", "tsallis", "renyi"};
+  constexpr std::array<std::string_view, 2> kBalanceOf = {"all", "single"};
+  constexpr std::array<std::string_view, 2> kUpdates = {"sign", "proportional"};
+  constexpr std::array<std::string_view, 3> kSchedules = {"constant", "inverse_sqrt", "inverse"};
+  constexpr std::string_view kWeights =
+      R"({"type": "array", "minItems": 1, "items": {"type": "number", "minimum": 0, "maximum": 1e6}})";
+  constexpr float kMostFactor = 1e6f;
+  LossOptions options;
+  if (router.score == Score::kLogit) options.balance = 0.0f;
+  const auto factor = [&](std::string_view key, float min, float& value, std::string_view about) {
+    fields.read(key, min, kMostFactor, value, about);
+  };
+  factor("balance", 0.0f, options.balance, "Of the balance loss; 0 where scores are logits");
+  if (const Json* weights = fields.by_hand("balance_weights", kWeights, "Of each expert in the balance loss"))
+    options.balance_weights = parse_balance_weights(*weights, router.experts, fields);
+  fields.read("balance_of", kBalanceOf, options.balance_of,
+              "Whose slots balance counts: all, or those of tokens with one expert");
+  factor("sequence_balance", 0.0f, options.sequence_balance, "Of the balance loss of each sequence by itself");
+  factor("z", 0.0f, options.z, "Of the squared log-sum-exp of the logits");
+  factor("entropy", -kMostFactor, options.entropy, "Of the scores' entropy: above 0, routers become more certain");
+  fields.read("entropy_kind", kEntropies, options.entropy_kind, "Which entropy");
+  factor("importance", 0.0f, options.importance, "Of the squared variation of the experts' summed scores");
+  factor("load", 0.0f, options.load, "Of the squared variation of their smooth load: top_k with learned noise");
+  factor("orthogonality", 0.0f, options.orthogonality, "Of the experts' weights, squared cosines");
+  factor("bias_rate", 0.0f, options.bias_rate, "Of loss-free balancing, with a router's selection_bias");
+  fields.read("bias_update", kUpdates, options.bias_update, "By the sign of the missing load, or by its share");
+  fields.read("bias_schedule", kSchedules, options.bias_schedule, "What becomes of bias_rate over the updates");
+  return options;
+}
+
 /// `router` is the model's, or that of a stage.
 LossOptions parse_losses(const Json& json, const LanguageModelShape& model, const RouterSpec& router,
                          std::string_view where) {
   JsonFields fields(json, where, "losses");
-  LossOptions options;
-  options.balance =
-      fields.number("balance", 0.0f, 1e6f).value_or(router.score == Score::kLogit ? 0.0f : options.balance);
-  options.z = fields.number("z", 0.0f, 1e6f).value_or(options.z);
-  options.entropy = fields.number("entropy", -1e6f, 1e6f).value_or(options.entropy);
-  constexpr std::array<std::string_view, 3> kEntropies = {"shannon", "tsallis", "renyi"};
-  options.entropy_kind = static_cast<Entropy>(fields.choice("entropy_kind", kEntropies).value_or(0));
-  const std::optional<float> order = fields.number("entropy_order", 1e-3f, 1e3f);
+  LossOptions options = read_losses(fields, router);
+  const auto order = fields.number("entropy_order", 1e-3f, 1e3f, "Of tsallis and renyi; without: 2");
   options.entropy_order = order.value_or(options.entropy_order);
-  options.importance = fields.number("importance", 0.0f, 1e6f).value_or(options.importance);
-  options.load = fields.number("load", 0.0f, 1e6f).value_or(options.load);
-  options.orthogonality = fields.number("orthogonality", 0.0f, 1e6f).value_or(options.orthogonality);
-  if (const Json* weights = fields.any("balance_weights")) {
-    options.balance_weights = parse_balance_weights(*weights, router.experts, fields);
-  }
-  constexpr std::array<std::string_view, 2> kBalanceOf = {"all", "single"};
-  options.balance_of = static_cast<LossOptions::BalanceOf>(fields.choice("balance_of", kBalanceOf).value_or(0));
-  options.sequence_balance = fields.number("sequence_balance", 0.0f, 1e6f).value_or(options.sequence_balance);
-  options.bias_rate = fields.number("bias_rate", 0.0f, 1e6f).value_or(options.bias_rate);
-  constexpr std::array<std::string_view, 2> kUpdates = {"sign", "proportional"};
-  constexpr std::array<std::string_view, 3> kSchedules = {"constant", "inverse_sqrt", "inverse"};
-  options.bias_update = static_cast<BiasUpdate>(fields.choice("bias_update", kUpdates).value_or(0));
-  options.bias_schedule =
-      static_cast<LossOptions::BiasSchedule>(fields.choice("bias_schedule", kSchedules).value_or(0));
-  fields.finish();
+  if (!fields.finish()) return options;
   if (order && options.entropy_kind == Entropy::kShannon) {
     fields.fail_at("entropy_order", "set, expected nothing without entropy_kind tsallis or renyi");
   }
@@ -122,18 +135,15 @@ LossOptions parse_losses(const Json& json, const LanguageModelShape& model, cons
 RunOptions parse_run(const Json& json, std::string_view where) {
   JsonFields fields(json, where, "run");
   RunOptions options;
-  const Json* folder = fields.any("folder");
-  if (folder == nullptr || !folder->is_string() || folder->get<std::string>().empty()) {
-    fields.fail_at("folder", (folder == nullptr ? "missing" : quoted(*folder)) + ", expected where the run writes");
-  }
-  options.folder = folder->get<std::string>();
-  options.log_every = fields.integer("log_every", 1, kMost).value_or(options.log_every);
-  options.evaluate_every = fields.integer("evaluate_every", 0, kMost).value_or(options.evaluate_every);
-  options.evaluate_spans = fields.integer("evaluate_spans", 1, kMost).value_or(options.evaluate_spans);
-  options.checkpoint_every = fields.integer("checkpoint_every", 1, kMost).value_or(options.checkpoint_every);
-  options.keep_checkpoints = fields.integer("keep_checkpoints", 1, kMost).value_or(options.keep_checkpoints);
-  options.huggingface = fields.boolean("huggingface").value_or(options.huggingface);
-  options.tensorboard = fields.boolean("tensorboard").value_or(options.tensorboard);
+  fields.required("folder", ", expected where the run writes");
+  options.folder = fields.text("folder", "Where the run writes", 1).value_or("");
+  fields.read("log_every", 1, kMost, options.log_every, "Steps from one line of the log to the next");
+  fields.read("evaluate_every", 0, kMost, options.evaluate_every, "Steps from one evaluation to the next; 0: none");
+  fields.read("evaluate_spans", 1, kMost, options.evaluate_spans, "Sequences of an evaluation");
+  fields.read("checkpoint_every", 1, kMost, options.checkpoint_every, "Steps from one checkpoint to the next");
+  fields.read("keep_checkpoints", 1, kMost, options.keep_checkpoints, "The last so many stay");
+  fields.read("huggingface", options.huggingface, "Writes a Hugging Face directory too, at the end");
+  fields.read("tensorboard", options.tensorboard, "Writes an event file too");
   fields.finish();
   return options;
 }
@@ -160,10 +170,12 @@ constexpr RampField kRampFields[] = {
 };
 
 std::vector<Ramp> parse_ramps(const Json& json, std::string_view where) {
+  constexpr std::string_view kPoints = R"({"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 2,
+    "maxItems": 2, "prefixItems": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "number"}]}})";
   JsonFields fields(json, where, "ramps");
   std::vector<Ramp> out;
   for (const RampField& field : kRampFields) {
-    const Json* points = fields.any(field.name);
+    const Json* points = fields.by_hand(field.name, kPoints, "[[share of the run, value], ...], shares ascending");
     if (points == nullptr) continue;
     Ramp ramp{.field = std::string(field.name), .points = {}};
     const auto refuse = [&] {
@@ -200,6 +212,15 @@ void check_ramps(const Recipe& recipe, std::string_view where) {
   }
 }
 
+/// {"checkpoint": ...}, or a shape.
+void read_model(const Json& json, std::string_view where, bool recording, Recipe& recipe) {
+  if (recording || (json.is_object() && json.contains("checkpoint"))) {
+    recipe.checkpoint = parse_checkpoint(json, where);
+    if (!recording) recipe.model = shape_of_checkpoint(recipe.checkpoint);
+  }
+  if (recipe.checkpoint.empty()) recipe.model = parse_language_model_shape(json, where);
+}
+
 }  // namespace
 
 double bias_rate_at(const LossOptions& losses, std::int64_t n) {
@@ -222,39 +243,36 @@ Recipe parse_recipe(const Json& json, std::string_view where) {
   JsonFields fields(json, where, "recipe");
   Recipe recipe;
   recipe.json = json;
-  const Json* version = fields.any("version");
-  if (version == nullptr || *version != 1) {
-    fields.fail_at("version", (version == nullptr ? "missing" : quoted(*version)) + ", this build reads version 1");
-  }
-  const Json* name = fields.any("name");
-  if (name != nullptr && !name->is_string()) fields.fail_at("name", quoted(*name) + ", expected a text");
-  recipe.name = name == nullptr ? "unnamed" : name->get<std::string>();
-  recipe.seed = static_cast<std::uint64_t>(fields.integer("seed", 0, kMost).value_or(0));
+  fields.text("$schema", "Where editors find this schema; not read");
+  fields.version(1);
+  recipe.name = fields.text("name", "Of the model").value_or("unnamed");
+  std::int64_t seed = 0;
+  fields.read("seed", 0, kMost, seed, "Of first values, batches and all that is drawn");
+  recipe.seed = static_cast<std::uint64_t>(seed);
   const Json nothing = Json::object();
-  const auto part = [&](std::string_view key, bool required) -> const Json& {
-    const Json* found = fields.any(key);
-    if (found == nullptr && required) fields.fail_at(key, "missing");
+  const auto part = [&](std::string_view key, std::string_view about) -> const Json& {
+    const Json* found = fields.any(key, about);
     return found == nullptr ? nothing : *found;
   };
-  if (const Json& model = part("model", true); model.is_object() && model.contains("checkpoint")) {
-    recipe.checkpoint = parse_checkpoint(model, where);
-    recipe.model = shape_of_checkpoint(recipe.checkpoint);
-  } else {
-    recipe.model = parse_language_model_shape(model, where);
-  }
-  recipe.data = parse_token_text(part("data", true), where);
+  fields.required("model");
+  read_model(part("model", "A shape, or a checkpoint"), where, fields.recording(), recipe);
+  fields.required("data");
+  recipe.data = parse_token_text(part("data", "The texts, and what a token is"), where);
   if (recipe.data.tokenizer.empty() && recipe.data.vocabulary == 0) recipe.data.tokenizer = recipe.checkpoint;
-  recipe.batch = parse_batch(part("batch", false), where);
-  recipe.losses = parse_losses(part("losses", false), recipe.model, recipe.model.router, where);
-  recipe.optimizer = parse_optimizer(part("optimizer", false), where);
-  recipe.schedule = parse_schedule(part("schedule", false), where);
-  if (const Json* stages = fields.any("stages")) recipe.stages = parse_stages(*stages, recipe.model, where);
+  recipe.batch = parse_batch(part("batch", "What a step reads"), where);
+  const Json& losses = part("losses", "Factors of the losses beside cross entropy; 0: none");
+  recipe.losses = parse_losses(losses, recipe.model, recipe.model.router, where);
+  recipe.optimizer = parse_optimizer(part("optimizer", "How weights follow gradients"), where);
+  recipe.schedule = parse_schedule(part("schedule", "How long, and the learning rate over it"), where);
+  recipe.stages =
+      parse_stages(fields.list("stages", "a list", "What changes in mid-run, ascending by from"), recipe.model, where);
   for (const Stage& stage : recipe.stages) {
-    if (stage.router) parse_losses(part("losses", false), recipe.model, *stage.router, std::string(where) + ": stages");
+    if (stage.router) parse_losses(losses, recipe.model, *stage.router, std::string(where) + ": stages");
   }
-  recipe.ramps = parse_ramps(part("ramps", false), where);
-  recipe.run = parse_run(part("run", true), where);
-  fields.finish();
+  recipe.ramps = parse_ramps(part("ramps", "Numbers of losses and optimizer that change over the run"), where);
+  fields.required("run");
+  recipe.run = parse_run(part("run", "What is written, where and how often"), where);
+  if (!fields.finish()) return recipe;
   check_ramps(recipe, where);
   if (recipe.schedule.patience > 0 && (recipe.run.evaluate_every == 0 || recipe.data.validation_share == 0.0f))
     fields.fail_at("schedule.patience", "set, expected evaluations (run.evaluate_every, data.validation_share)");
@@ -263,6 +281,12 @@ Recipe parse_recipe(const Json& json, std::string_view where) {
                                        std::to_string(recipe.model.context) + " (model.context)");
   }
   return recipe;
+}
+
+OrderedJson recipe_schema() {
+  const SchemaRecording recording;
+  parse_recipe(recording.root(), "recipe");
+  return recording.schema("Recipe of a training run", "What junto train reads; docs/training.md says more.");
 }
 
 void set_field(Json& recipe, std::string_view assignment) {

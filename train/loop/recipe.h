@@ -1,6 +1,7 @@
 // A recipe: all that a training run is, as JSON. Every field but those marked has a default.
 //
-//   {"version": 1, "name": "tiny", "seed": 1,
+//   {"$schema": "recipe.schema.json",           for editors
+//    "version": 1, "name": "tiny", "seed": 1,
 //    "model": {...},                             nn/language_model.h       (required)
 //             {"checkpoint": "smollm2"}            or a checkpoint's shape and values: loop/import.h
 //    "data": {"files": [...], ...},              data/token_text.h          (required)
@@ -94,6 +95,10 @@ Scalars scalars_at(const Recipe& recipe, double share);
 
 /// Throws Error naming `where`, the field, what is there and what is allowed.
 Recipe parse_recipe(const Json& json, std::string_view where);
+
+/// The JSON Schema of recipes, made by parse_recipe() itself: what it refuses, parse_recipe() refuses too. What
+/// fields must be together, the schema does not say.
+OrderedJson recipe_schema();
 
 /// "a.b=c": the value at a.b becomes c, read as JSON or, where it is none, as text. Objects on the way are made.
 void set_field(Json& recipe, std::string_view assignment);

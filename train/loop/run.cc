@@ -141,6 +141,11 @@ bool train_on(Trainer& trainer, RunLog& log, LastLosses& losses) {
 
 }  // namespace
 
+int print_recipe_schema() {
+  std::printf("%s\n", recipe_schema().dump(2).c_str());
+  return 0;
+}
+
 int run_training(const RunRequest& request) {
   Json json = parse_json(read_text_file(request.recipe, kMaxRecipeBytes), request.recipe);
   for (const std::string& assignment : request.set) set_field(json, assignment);

@@ -26,4 +26,7 @@ struct RunRequest {
 /// Ctrl-C ends after the step, with a checkpoint. Returns the exit status: 0, or 130 after Ctrl-C. Throws Error.
 int run_training(const RunRequest& request);
 
+/// recipe_schema() to standard output, as recipes/recipe.schema.json holds it. Returns 0.
+int print_recipe_schema();
+
 }  // namespace junto

@@ -14,19 +14,21 @@ Schedule parse_schedule(const Json& json, std::string_view where) {
   constexpr std::int64_t kMost = std::int64_t{1} << 40;
   JsonFields fields(json, where, "schedule");
   Schedule schedule;
-  if (const auto kind = fields.choice("kind", kKinds)) schedule.kind = static_cast<Schedule::Kind>(*kind);
-  if (const Json* flops = fields.any("flops")) {
-    if (!flops->is_number() || flops->get<double>() < 1.0 || flops->get<double>() > 1e24)
+  fields.read("kind", kKinds, schedule.kind, "Of the learning rate after the warm-up");
+  if (const Json* flops = fields.by_hand("flops", R"({"type": "number", "minimum": 1, "maximum": 1e24})",
+                                         "A budget of executed operations, in place of steps")) {
+    if (!flops->is_number() || !(flops->get<double>() >= 1.0 && flops->get<double>() <= 1e24))
       fields.fail_at("flops", quoted(*flops) + ", expected a number 1..1e24");
     schedule.flops = flops->get<double>();
   }
-  schedule.steps = fields.integer("steps", 1, kMost).value_or(schedule.flops > 0.0 ? kMost : schedule.steps);
-  schedule.warmup_steps = fields.integer("warmup_steps", 0, kMost).value_or(schedule.warmup_steps);
-  schedule.warmup_share = fields.number("warmup_share", 0.0f, 1.0f).value_or(schedule.warmup_share);
-  schedule.final_share = fields.number("final_share", 0.0f, 1.0f).value_or(schedule.final_share);
-  schedule.decay_share = fields.number("decay_share", 0.0f, 1.0f).value_or(schedule.decay_share);
-  schedule.patience = fields.integer("patience", 0, kMost).value_or(schedule.patience);
-  fields.finish();
+  if (schedule.flops > 0.0) schedule.steps = kMost;
+  fields.read("steps", 1, kMost, schedule.steps, "Updates; beside flops: at most");
+  fields.read("warmup_steps", 0, kMost, schedule.warmup_steps, "Updates until the learning rate has its height");
+  fields.read("warmup_share", 0.0f, 1.0f, schedule.warmup_share, "The same as a share of a budget of flops");
+  fields.read("final_share", 0.0f, 1.0f, schedule.final_share, "Of the learning rate, at the end of cosine or wsd");
+  fields.read("decay_share", 0.0f, 1.0f, schedule.decay_share, "Of the run, at its end: the decay of wsd");
+  fields.read("patience", 0, kMost, schedule.patience, "Evaluations without a better one that end the run; 0: none");
+  if (!fields.finish()) return schedule;
   if (schedule.warmup_share > 0.0f && schedule.flops == 0.0)
     fields.fail_at("warmup_share", "set, expected warmup_steps, or a budget of flops");
   if (schedule.warmup_steps > 0 && schedule.flops > 0.0)

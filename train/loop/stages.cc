@@ -24,6 +24,19 @@ std::vector<std::string> parse_patterns(const Json& json, JsonFields& fields) {
   return out;
 }
 
+Stage parse_stage(const Json& json, JsonFields& fields) {
+  Stage stage;
+  // Checked as a float, taken as it is written: 0.2 of ten steps is two of them.
+  if (fields.number("from", 0.0f, 1.0f, "Share of the run; without: 0")) stage.from = json["from"].get<double>();
+  const Json* freeze = fields.by_hand("freeze", R"({"type": "array", "items": {"type": "string"}})",
+                                      "Patterns of names of parameters that are not updated");
+  if (freeze != nullptr) stage.freeze = parse_patterns(*freeze, fields);
+  stage.experts = fields.integer("experts", 1, 1 << 20, "Experts grow to so many").value_or(0);
+  if (const Json* router = fields.any("router", "Other rules of routing from here on"))
+    stage.router = parse_router_spec(*router, fields.where());
+  return stage;
+}
+
 /// `to` [E', ...] from `from` [E, ...]: row e is row e mod E.
 void copy_rows(const at::Tensor& from, const at::Tensor& to) {
   if (from.sizes() == to.sizes()) {
@@ -47,27 +60,21 @@ at::Tensor moved(const at::Tensor& flat, const Parameters& from, const Parameter
 
 }  // namespace
 
-std::vector<Stage> parse_stages(const Json& json, const LanguageModelShape& model, std::string_view where) {
+std::vector<Stage> parse_stages(const std::vector<const Json*>& list, const LanguageModelShape& model,
+                                std::string_view where) {
   std::vector<Stage> out;
-  if (!json.is_array()) fail(where, "stages is " + quoted(json) + ", expected a list");
   std::int64_t experts = model.router.experts;
-  for (const Json& one : json) {
-    JsonFields fields(one, where, "stages[" + std::to_string(out.size()) + "]");
-    Stage stage;
-    // Checked as a float, taken as it is written: 0.2 of ten steps is two of them.
-    if (fields.number("from", 0.0f, 1.0f)) stage.from = one["from"].get<double>();
-    if (const Json* freeze = fields.any("freeze")) stage.freeze = parse_patterns(*freeze, fields);
-    stage.experts = fields.integer("experts", 1, 1 << 20).value_or(0);
+  for (const Json* one : list) {
+    JsonFields fields(*one, where, "stages[" + std::to_string(out.size()) + "]");
+    Stage stage = parse_stage(*one, fields);
+    if (!fields.finish()) return out;
     if (stage.experts > 0 && stage.experts < experts)
       fields.fail_at("experts", std::to_string(stage.experts) + ", expected at least " + std::to_string(experts));
     experts = std::max(experts, stage.experts);
-    if (const Json* router = fields.any("router")) {
-      stage.router = parse_router_spec(*router, where);
-      if (stage.router->experts != experts)
-        fields.fail_at("router",
-                       "of " + std::to_string(stage.router->experts) + " experts, expected " + std::to_string(experts));
+    if (stage.router && stage.router->experts != experts) {
+      fields.fail_at("router",
+                     "of " + std::to_string(stage.router->experts) + " experts, expected " + std::to_string(experts));
     }
-    fields.finish();
     if ((stage.router || stage.experts > 0) && model.dense_layers == model.layers)
       fields.fail_here("names experts, but no layer of the model has any");
     if (stage.experts > model.router.experts && (model.free_experts() > 0 || model.router.logit_residual))

@@ -26,7 +26,8 @@ struct Stage {
   std::int64_t experts = 0;  // grows to so many; 0: as they are
 };
 /// A list, ascending by `from`. Throws Error naming what is wrong with which stage.
-std::vector<Stage> parse_stages(const Json& json, const LanguageModelShape& model, std::string_view where);
+std::vector<Stage> parse_stages(const std::vector<const Json*>& list, const LanguageModelShape& model,
+                                std::string_view where);
 
 /// What holds at a share of the run.
 struct StageState {

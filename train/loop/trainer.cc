@@ -74,6 +74,7 @@ Recipe fit_vocabulary(Recipe recipe, const TokenText& text) {
 /// What must be the same for a checkpoint to go on, and what it holds: all but where it is written and how often.
 Json what_counts(Json recipe) {
   recipe.erase("run");
+  recipe.erase("$schema");
   return recipe;
 }
 

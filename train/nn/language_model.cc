@@ -26,56 +26,45 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tenso
   return at::cat({first * cosine - second * sine, second * cosine + first * sine}, 3);
 }
 
-void read(JsonFields& fields, std::string_view key, std::int64_t min, std::int64_t& value) {
-  value = fields.integer(key, min, kLargest).value_or(value);
-}
-
 /// {"constant": 2, "copy": 1, "zero": 1}: of the router's experts, the last so many.
 void read_free_experts(const Json& json, std::string_view where, MoeShape& shape) {
   JsonFields fields(json, where, "model: free_experts");
-  const auto count = [&](std::string_view key) {
-    return static_cast<int>(fields.integer(key, 0, 1 << 16).value_or(0));
+  const auto count = [&](std::string_view key, int& value, std::string_view about) {
+    fields.read(key, 0, 1 << 16, value, about);
   };
-  shape.constant_experts = count("constant");
-  shape.copy_experts = count("copy");
-  shape.zero_experts = count("zero");
+  count("constant", shape.constant_experts, "Experts that mix a learned vector with their input");
+  count("copy", shape.copy_experts, "Experts that return their input");
+  count("zero", shape.zero_experts, "Experts that return 0");
   fields.finish();
 }
 
-}  // namespace
-
-LanguageModelShape parse_language_model_shape(const Json& json, std::string_view where) {
-  JsonFields fields(json, where, "model");
-  LanguageModelShape shape;
-  read(fields, "vocabulary", 2, shape.vocabulary);
-  read(fields, "hidden", 1, shape.hidden);
-  read(fields, "layers", 1, shape.layers);
-  read(fields, "heads", 1, shape.heads);
-  shape.kv_heads = shape.heads;
-  read(fields, "kv_heads", 1, shape.kv_heads);
-  shape.head_dim = shape.hidden / shape.heads;
-  read(fields, "head_dim", 2, shape.head_dim);
-  read(fields, "context", 2, shape.context);
-  shape.rope_theta = fields.number("rope_theta", 1.0f, 1e12f).value_or(shape.rope_theta);
-  shape.norm_eps = fields.number("norm_eps", 0.0f, 1.0f).value_or(shape.norm_eps);
-  shape.qk_norm = fields.boolean("qk_norm").value_or(shape.qk_norm);
-  shape.tied_embeddings = fields.boolean("tied_embeddings").value_or(shape.tied_embeddings);
-  read(fields, "dense_layers", 0, shape.dense_layers);
-  read(fields, "dense_width", 0, shape.dense_width);
-  read(fields, "expert_width", 0, shape.expert_width);
-  read(fields, "shared_width", 0, shape.shared_width);
-  const auto part = [&](std::string_view key, const auto& parse, auto& value) {
-    if (const Json* found = fields.any(key)) value = parse(*found, where);
+/// Sizes; what they must be together is check_sizes()'s.
+void read_sizes(JsonFields& fields, LanguageModelShape& shape) {
+  const auto size = [&](std::string_view key, std::int64_t min, std::int64_t& value, std::string_view about) {
+    fields.read(key, min, kLargest, value, about);
   };
-  part("activation", parse_activation, shape.activation);
-  if (const Json* free = fields.any("free_experts")) read_free_experts(*free, where, shape);
-  part("rounds", parse_rounds, shape.rounds);
-  part("residual", parse_residual_rule, shape.residual);
-  part("first_residual", parse_residual_rule, shape.first_residual);
-  shape.router_back = static_cast<int>(fields.integer("router_back", 0, 64).value_or(0));
-  const Json* router = fields.any("router");
-  const Json* training = fields.any("router_training");
-  fields.finish();
+  if (const auto found = fields.integer("vocabulary", 2, kLargest, "Tokens; without: those of the text"))
+    shape.vocabulary = *found;
+  size("hidden", 1, shape.hidden, "Width of the residual stream");
+  size("layers", 1, shape.layers, "Blocks of attention and a feed-forward network or experts");
+  size("heads", 1, shape.heads, "Heads of attention");
+  shape.kv_heads =
+      fields.integer("kv_heads", 1, kLargest, "Heads of keys and values, a divisor of heads; without: heads")
+          .value_or(shape.heads);
+  shape.head_dim = fields.integer("head_dim", 2, kLargest, "Width of a head, even; without: hidden / heads")
+                       .value_or(shape.hidden / shape.heads);
+  size("context", 2, shape.context, "Tokens that the model can see");
+  fields.read("rope_theta", 1.0f, 1e12f, shape.rope_theta, "Base of the rotary positions");
+  fields.read("norm_eps", 0.0f, 1.0f, shape.norm_eps, "Beside the mean square in RMSNorm");
+  fields.read("qk_norm", shape.qk_norm, "RMSNorm of queries and keys per head (Qwen3)");
+  fields.read("tied_embeddings", shape.tied_embeddings, "One matrix for embedding and head");
+  size("dense_layers", 0, shape.dense_layers, "The first so many layers have no experts");
+  size("dense_width", 0, shape.dense_width, "Width of their feed-forward networks");
+  size("expert_width", 0, shape.expert_width, "Hidden width of an expert; needed where a layer routes");
+  size("shared_width", 0, shape.shared_width, "Of an expert that all tokens go through; 0: none");
+}
+
+void check_sizes(const LanguageModelShape& shape, const JsonFields& fields) {
   const auto number = [](std::int64_t value) { return std::to_string(value); };
   if (shape.heads % shape.kv_heads != 0) {
     fields.fail_at("kv_heads", number(shape.kv_heads) + ", expected a divisor of " + number(shape.heads) + " (heads)");
@@ -86,14 +75,39 @@ LanguageModelShape parse_language_model_shape(const Json& json, std::string_view
   }
   if (shape.dense_layers > 0 && shape.dense_width == 0)
     fields.fail_at("dense_width", "0, expected the width of dense layers");
+}
+
+}  // namespace
+
+LanguageModelShape parse_language_model_shape(const Json& json, std::string_view where) {
+  JsonFields fields(json, where, "model");
+  LanguageModelShape shape;
+  read_sizes(fields, shape);
+  const auto part = [&](std::string_view key, const auto& parse, auto& value, std::string_view about) {
+    if (const Json* found = fields.any(key, about)) value = parse(*found, where);
+  };
+  part("activation", parse_activation, shape.activation, "Of experts and dense layers; without: SwiGLU");
+  if (const Json* free = fields.any("free_experts", "The last so many of the router's experts (MoE++)"))
+    read_free_experts(*free, where, shape);
+  part("rounds", parse_rounds, shape.rounds, "Rounds in a layer (Chain-of-Experts)");
+  part("residual", parse_residual_rule, shape.residual, "How routed layers join the residual stream");
+  part("first_residual", parse_residual_rule, shape.first_residual, "The same of the first of them");
+  fields.read("router_back", 0, 64, shape.router_back, "A router reads what the routed layer so many below read");
+  const Json* router = fields.any("router", "How layers route; needed where one does");
+  const Json* training = fields.any("router_training", "What training does to a router and inference does not");
+  if (fields.recording()) parse_router_training(*training, parse_router_spec(*router, where), where);
+  if (!fields.finish()) return shape;
+  check_sizes(shape, fields);
   if (shape.dense_layers == shape.layers) return shape;
   if (shape.expert_width == 0) fields.fail_at("expert_width", "0, expected the width of an expert");
-  if (router == nullptr)
-    fields.fail_at("router", "missing, expected how " + number(shape.layers - shape.dense_layers) + " layers route");
+  if (router == nullptr) {
+    fields.fail_at("router",
+                   "missing, expected how " + std::to_string(shape.layers - shape.dense_layers) + " layers route");
+  }
   shape.router = parse_router_spec(*router, where);
   shape.router_training = parse_router_training(training != nullptr ? *training : Json::object(), shape.router, where);
   if (shape.router_back > 0 && shape.rounds.count > 1) {
-    fields.fail_at("router_back", number(shape.router_back) + ", expected 0 with several rounds");
+    fields.fail_at("router_back", std::to_string(shape.router_back) + ", expected 0 with several rounds");
   }
   check_moe_shape(shape, std::string(where) + ": model");
   return shape;

@@ -30,15 +30,17 @@ at::Tensor drawn(const at::Tensor& like, const Draw& draw) {
 RouterTraining parse_router_training(const Json& json, const RouterSpec& spec, std::string_view where) {
   JsonFields fields(json, where, "router_training");
   RouterTraining training;
-  training.noise = static_cast<RouterTraining::Noise>(fields.choice("noise", kNoises).value_or(0));
+  fields.read("noise", kNoises, training.noise, "Of logits; jitter: of the router's input");
   if (training.noise == RouterTraining::Noise::kJitter) training.amount = 0.01f;
-  training.amount = fields.number("amount", 0.0f, 1e6f).value_or(training.amount);
-  training.temperature = fields.number("temperature", 1e-6f, 1e6f).value_or(training.temperature);
-  training.noisy_weights = fields.boolean("noisy_weights").value_or(training.noisy_weights);
+  training.amount = fields.number("amount", 0.0f, 1e6f, "Of the noise: 1, of jitter 0.01").value_or(training.amount);
+  fields.read("temperature", 1e-6f, 1e6f, training.temperature, "Divides the noisy logits");
+  fields.read("noisy_weights", training.noisy_weights, "False: noise decides who is chosen, clean logits weigh");
   const bool mixer = std::holds_alternative<SparseMixer>(spec.select);
-  training.sample = fields.boolean("sample").value_or(mixer);
-  if (const Json* rule = fields.any("select")) training.select = parse_select_rule(*rule, spec.experts, where);
-  fields.finish();
+  training.sample =
+      fields.boolean("sample", "The estimator of SparseMixer's paper; true with sparse_mixer").value_or(mixer);
+  if (const Json* rule = fields.any("select", "Another rule while training"))
+    training.select = parse_select_rule(*rule, spec.experts, where);
+  if (!fields.finish()) return training;
   if (training.sample && !mixer) fields.fail_at("sample", "true, expected false without sparse_mixer");
   if (training.select && (mixer || std::holds_alternative<SparseMixer>(*training.select))) {
     fields.fail_at("select", "set, expected no other rule of sparse_mixer or by it");
