@@ -134,7 +134,7 @@ CarveReport carve(const CarveOptions& options) {
     Decoder decoder(load_model(checkpoint, load), pool);
     sample_blocks(decoder, options.calibration, dense.blocks, dense.widths, sampling, [&](const BlockSample& sample) {
       const BlockCarving carving =
-          carve_block(sample, down_column_norms(source.tensors, sample.block), options.shape, fit, pool);
+          carve_block(sample, down_matrix(source.tensors, sample.block).view(), options.shape, fit, pool);
       report.captured.push_back(carving.captured);
       report.captured_ideal.push_back(carving.captured_ideal);
       for (TensorToWrite& tensor :

@@ -56,7 +56,7 @@ void transpose(MatrixView<const float> in, MatrixView<float> out, ThreadPool& po
   });
 }
 
-void solve_ridge(MatrixView<const float> a, double ridge, MatrixView<float> b) {
+void solve_ridge(MatrixView<const float> a, double ridge, MatrixView<float> b, bool constant) {
   const std::int64_t n = a.rows;
   double mean = 0;
   for (std::int64_t i = 0; i < n; ++i) mean += a.at(i, i) / static_cast<double>(n);
@@ -65,7 +65,7 @@ void solve_ridge(MatrixView<const float> a, double ridge, MatrixView<float> b) {
   for (std::int64_t i = 0; i < n; ++i) {
     for (std::int64_t j = 0; j <= i; ++j) {
       double sum = a.at(i, j);
-      if (i == j) sum += (i + 1 < n ? ridge : 1e-9) * mean;
+      if (i == j) sum += (i + 1 < n || !constant ? ridge : 1e-9) * mean;
       const double* x = lower.data() + i * n;
       const double* y = lower.data() + j * n;
       for (std::int64_t k = 0; k < j; ++k) sum -= x[k] * y[k];

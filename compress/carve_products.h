@@ -14,7 +14,8 @@ void multiply_transposed(MatrixView<const float> a, MatrixView<const float> b, M
 void transpose(MatrixView<const float> in, MatrixView<float> out, ThreadPool& pool);
 
 /// Solves (a + ridge * mean of a's diagonal * I) x = b for each row of b [M, N] in place, a [N, N] symmetric. The last
-/// row and column of a are not penalised (the constant input). Throws Error where the system is singular all the same.
-void solve_ridge(MatrixView<const float> a, double ridge, MatrixView<float> b);
+/// row and column of a are not penalised where `constant` says that they belong to a constant input. Throws Error where
+/// the system is singular all the same.
+void solve_ridge(MatrixView<const float> a, double ridge, MatrixView<float> b, bool constant = true);
 
 }  // namespace junto

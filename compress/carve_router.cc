@@ -6,7 +6,9 @@
 
 #include "base/random.h"
 #include "compress/carve_grouping.h"
+#include "compress/carve_order.h"
 #include "compress/carve_products.h"
+#include "compress/carve_unchosen.h"
 #include "tensor/half.h"
 
 namespace junto {
@@ -15,6 +17,7 @@ namespace {
 /// The sample in the forms that the fit needs.
 struct Fit {
   const BlockSample& sample;
+  MatrixView<const float> down;  // [D, F]
   const CarveShape& shape;
   const FitOptions& options;
   ThreadPool& pool;
@@ -32,8 +35,21 @@ struct Fit {
   int routed() const { return shape.routed(); }
 };
 
-void prepare(Fit& fit, std::span<const float> column_norms) {
+// Norms [F] of the down matrix's columns.
+std::vector<float> column_norms(MatrixView<const float> down) {
+  std::vector<double> squares(static_cast<std::size_t>(down.cols));
+  for (std::int64_t r = 0; r < down.rows; ++r) {
+    const std::span<const float> row = down.row(r);
+    for (std::size_t n = 0; n < row.size(); ++n) squares[n] += static_cast<double>(row[n]) * row[n];
+  }
+  std::vector<float> norms;
+  for (const double square : squares) norms.push_back(static_cast<float>(std::sqrt(square)));
+  return norms;
+}
+
+void prepare(Fit& fit) {
   const BlockSample& s = fit.sample;
+  const std::vector<float> norms = column_norms(fit.down);
   fit.x.resize(fit.tokens, fit.features);
   fit.x_by_feature.resize(fit.features, fit.tokens);
   fit.energy.resize(fit.neurons, fit.tokens);
@@ -45,7 +61,7 @@ void prepare(Fit& fit, std::span<const float> column_norms) {
     const float inverse = 1.0f / std::max(s.stream_squares[t], 1e-20f);
     const std::span<float> e = by_token.view().row(t);
     for (std::int64_t n = 0; n < fit.neurons; ++n) {
-      const float contribution = bf16_to_float(s.hidden[t * fit.neurons + n]) * column_norms[n];
+      const float contribution = bf16_to_float(s.hidden[t * fit.neurons + n]) * norms[n];
       e[n] = contribution * contribution * inverse;
     }
   });
@@ -206,7 +222,23 @@ double ideal_share(Fit& fit) {
   return share;
 }
 
+// Renumbers the groups: what was order[i] becomes i.
+void renumber(Fit& fit, const std::vector<int>& order) {
+  std::vector<int> place(order.size());
+  const auto routed = static_cast<std::int64_t>(order.size());
+  Matrix<float> weights(routed, fit.weights.cols), chosen(routed, fit.chosen.cols);
+  for (std::int64_t i = 0; i < routed; ++i) {
+    place[order[i]] = static_cast<int>(i);
+    std::ranges::copy(fit.weights.view().row(order[i]), weights.view().row(i).begin());
+    std::ranges::copy(fit.chosen.view().row(order[i]), chosen.view().row(i).begin());
+  }
+  for (int& group : fit.group) group = group < fit.routed() ? place[group] : group;
+  fit.weights = std::move(weights);
+  fit.chosen = std::move(chosen);
+}
+
 BlockCarving result_of(Fit& fit) {
+  renumber(fit, order_by_company(fit.chosen.view()));
   BlockCarving out;
   out.experts.resize(static_cast<std::size_t>(fit.routed()));
   for (std::int64_t n = 0; n < fit.neurons; ++n) {
@@ -220,22 +252,8 @@ BlockCarving result_of(Fit& fit) {
     std::copy_n(row.begin(), inputs, out.router.view().row(g).begin());
     out.router_bias.push_back(row.back());
   }
-  out.unchosen_hidden.resize(fit.routed(), fit.width);
-  fit.pool.for_each_block(fit.routed(), [&](std::int64_t g, int) {
-    std::vector<double> sums(static_cast<std::size_t>(fit.width));
-    double weight = 0;
-    for (std::int64_t t = 0; t < fit.tokens; ++t) {
-      const double absent = (1.0 - fit.chosen.view().at(g, t)) / std::max(fit.sample.stream_squares[t], 1e-20f);
-      if (absent <= 0) continue;
-      weight += absent;
-      for (std::int64_t i = 0; i < fit.width; ++i) {
-        sums[i] += absent * bf16_to_float(fit.sample.hidden[t * fit.neurons + out.experts[g][i]]);
-      }
-    }
-    for (std::int64_t i = 0; i < fit.width; ++i) {
-      out.unchosen_hidden.view().at(g, i) = weight > 0 ? static_cast<float>(sums[i] / weight) : 0.0f;
-    }
-  });
+  out.unchosen_output = fit_unchosen_outputs(fit.sample, fit.down, out.experts, fit.chosen.view(),
+                                             static_cast<int>(fit.options.chosen.size()), fit.pool);
   out.captured = captured_share(fit);
   out.captured_ideal = ideal_share(fit);
   return out;
@@ -243,9 +261,10 @@ BlockCarving result_of(Fit& fit) {
 
 }  // namespace
 
-BlockCarving carve_block(const BlockSample& sample, std::span<const float> column_norms, const CarveShape& shape,
+BlockCarving carve_block(const BlockSample& sample, MatrixView<const float> down, const CarveShape& shape,
                          const FitOptions& options, ThreadPool& pool) {
   Fit fit{.sample = sample,
+          .down = down,
           .shape = shape,
           .options = options,
           .pool = pool,
@@ -262,7 +281,7 @@ BlockCarving carve_block(const BlockSample& sample, std::span<const float> colum
           .weights = {},
           .predicted = {},
           .chosen = {}};
-  prepare(fit, column_norms);
+  prepare(fit);
   first_grouping(fit);
   fit_router(fit);
   for (int round = 0; round < options.rounds; ++round) {

@@ -24,9 +24,9 @@ struct BlockCarving {
   std::vector<std::vector<std::int32_t>> experts;  // [E - S]: neurons of each routed expert, ascending
   Matrix<float> router;                            // [E - S, D]
   std::vector<float> router_bias;                  // [E - S]
-  Matrix<float> unchosen_hidden;  // [E - S, width]: mean activation of an expert's neurons where it is not chosen
-  double captured = 0;            // share of the contributions' energy that is computed, mean over the fitted shares
-  double captured_ideal = 0;      // the same with each token's best groups chosen
+  Matrix<float> unchosen_output;                   // [E - S, D]: what an expert leaves where it is not chosen
+  double captured = 0;        // share of the contributions' energy that is computed, mean over the fitted shares
+  double captured_ideal = 0;  // the same with each token's best groups chosen
 };
 
 struct FitOptions {
@@ -35,8 +35,8 @@ struct FitOptions {
   int rounds = 8;  // of regrouping
 };
 
-/// `column_norms` [F]: of the down matrix.
-BlockCarving carve_block(const BlockSample& sample, std::span<const float> column_norms, const CarveShape& shape,
+/// `down` [D, F]: the block's down matrix.
+BlockCarving carve_block(const BlockSample& sample, MatrixView<const float> down, const CarveShape& shape,
                          const FitOptions& options, ThreadPool& pool);
 
 }  // namespace junto

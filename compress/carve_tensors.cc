@@ -103,24 +103,18 @@ void add_group(const TensorTable& tensors, int block, const Group& group, DType 
 
 // An expert that is not chosen leaves its mean output m_e: sum of all m_e as the layer's bias, and -m_e as the bias of
 // each expert, so that what is chosen counts once and all of them together are the old function.
-void add_means(const TensorTable& tensors, int block, const BlockCarving& carving, std::vector<TensorToWrite>& out,
+void add_means(int block, const BlockCarving& carving, std::vector<TensorToWrite>& out,
                std::vector<float>& layer_bias) {
-  const std::string down = in_block(block, "ffn_down");
-  const Tensor& matrix = tensors.find(down + ".weight")->second;
-  const std::vector<float> values = decode(matrix);
-  const std::int64_t hidden = matrix.rows(), experts = std::ssize(carving.experts);
-  std::vector<float> biases(static_cast<std::size_t>(experts * hidden));
-  for (std::int64_t e = 0; e < experts; ++e) {
-    const std::span<const float> mean = carving.unchosen_hidden.view().row(e);
-    for (std::int64_t d = 0; d < hidden; ++d) {
-      float sum = 0;
-      for (std::size_t i = 0; i < carving.experts[e].size(); ++i)
-        sum += values[d * matrix.cols() + carving.experts[e][i]] * mean[i];
-      biases[e * hidden + d] = -sum;
-      layer_bias[d] += sum;
+  const auto left = carving.unchosen_output.view();
+  std::vector<float> biases;
+  for (std::int64_t e = 0; e < left.rows; ++e) {
+    const std::span<const float> mean = left.row(e);
+    for (std::int64_t d = 0; d < left.cols; ++d) {
+      biases.push_back(-mean[d]);
+      layer_bias[d] += mean[d];
     }
   }
-  out.push_back(floats(down + "_exps.bias", {experts, hidden}, std::move(biases)));
+  out.push_back(floats(in_block(block, "ffn_down_exps.bias"), {left.rows, left.cols}, std::move(biases)));
 }
 
 }  // namespace
@@ -141,17 +135,11 @@ std::int64_t dense_ffn_width(const TensorTable& tensors, int block) {
   return up ? up->rows() : 0;
 }
 
-std::vector<float> down_column_norms(const TensorTable& tensors, int block) {
+Matrix<float> down_matrix(const TensorTable& tensors, int block) {
   const Tensor& down = tensors.find(in_block(block, "ffn_down.weight"))->second;
-  std::vector<double> squares(static_cast<std::size_t>(down.cols()));
-  std::vector<float> row(squares.size());
-  for (std::int64_t r = 0; r < down.rows(); ++r) {
-    decode_row(down, r, row);
-    for (std::size_t n = 0; n < row.size(); ++n) squares[n] += static_cast<double>(row[n]) * row[n];
-  }
-  std::vector<float> norms;
-  for (const double square : squares) norms.push_back(static_cast<float>(std::sqrt(square)));
-  return norms;
+  Matrix<float> values(down.rows(), down.cols());
+  for (std::int64_t r = 0; r < down.rows(); ++r) decode_row(down, r, values.view().row(r));
+  return values;
 }
 
 DType carved_down_type(DType asked, std::int64_t hidden_size) {
@@ -175,7 +163,7 @@ std::vector<TensorToWrite> carved_tensors(const TensorTable& tensors, int block,
   const std::string down = in_block(block, "ffn_down");
   std::vector<float> layer_bias(static_cast<std::size_t>(tensors.find(down + ".weight")->second.rows()));
   if (const Tensor* bias = find(tensors, down + ".bias")) layer_bias = decode(*bias);
-  if (options.mean_of_unchosen) add_means(tensors, block, carving, out, layer_bias);
+  if (options.mean_of_unchosen) add_means(block, carving, out, layer_bias);
   out.push_back(floats(in_block(block, "ffn_moe.bias"), {std::ssize(layer_bias)}, layer_bias));
   return out;
 }

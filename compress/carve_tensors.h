@@ -17,8 +17,8 @@ std::vector<std::string> dense_ffn_names(const TensorTable& tensors, int block);
 /// The width F of a block's dense feed-forward, 0 where it has none.
 std::int64_t dense_ffn_width(const TensorTable& tensors, int block);
 
-/// Norms [F] of the columns of a block's down matrix.
-std::vector<float> down_column_norms(const TensorTable& tensors, int block);
+/// A block's down matrix [D, F].
+Matrix<float> down_matrix(const TensorTable& tensors, int block);
 
 /// The type of down matrices, whose columns of `hidden_size` values are stored: `asked`, or F16 where these do not fill
 /// its blocks.

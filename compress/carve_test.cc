@@ -125,8 +125,8 @@ TEST(Carve, TheSameFileWhateverTheThreads) {
 
 TEST(Carve, EachNeuronStandsInOneGroupAndTheRouterBeatsChance) {
   // Eight kinds of input; each switches on its own eight neurons.
-  constexpr std::int64_t kTokens = 1024, kKinds = 8, kWidth = 96;
-  BlockSample sample{.block = 0, .tokens = kTokens, .hidden_size = 16, .width = kWidth};
+  constexpr std::int64_t kTokens = 1024, kKinds = 8, kWidth = 96, kHidden = 16;
+  BlockSample sample{.block = 0, .tokens = kTokens, .hidden_size = kHidden, .width = kWidth};
   Random random(3);
   std::vector<int> kind_of(kWidth, -1);
   for (int n = 0; n < 64; ++n) kind_of[(n * 37) % kWidth] = n % kKinds;
@@ -140,8 +140,9 @@ TEST(Carve, EachNeuronStandsInOneGroupAndTheRouterBeatsChance) {
     sample.stream_squares.push_back(1.0f);
   }
   ThreadPool pool(2);
-  const std::vector<float> norms(kWidth, 1.0f);
-  const BlockCarving carving = carve_block(sample, norms, {12, 4}, {.chosen = {1}}, pool);
+  Matrix<float> down(kHidden, kWidth);
+  std::ranges::fill(down.values, 1.0f);
+  const BlockCarving carving = carve_block(sample, down.view(), {12, 4}, {.chosen = {1}}, pool);
   std::vector<std::int32_t> all = carving.shared;
   for (const std::int32_t n : carving.shared) EXPECT_EQ(kind_of[n], -1) << "neuron " << n << " is not always on";
   for (const auto& expert : carving.experts) {

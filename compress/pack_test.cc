@@ -209,6 +209,13 @@ TEST(Pack, WhatTheKeySaysIsCheckedAgainstTheTensors) {
   EXPECT_NE(with("{\"block\": 0, \"experts\": 0, \"expert_bytes\": 4096, " + parts + "}"), "no error");
   EXPECT_NE(with("7"), "no error");
   EXPECT_NE(with("", "rows8").find("expected rows16"), std::string::npos);
+  // Columns lay otherwise under the first name.
+  const std::string column = R"({"tensor": "blk.0.ffn_down_t_exps.weight", "type": "q8_0", "rows": 32, "cols": 64, )"
+                             R"("by_column": true})";
+  const std::string layer =
+      "{\"block\": 0, \"experts\": 4, \"expert_bytes\": 4096, \"parts\": [" + column + ", " + part + "]}";
+  EXPECT_EQ(with(layer, "rows16 columns32"), "no error");
+  EXPECT_NE(with(layer).find("expected rows16 columns32"), std::string::npos);
 }
 
 }  // namespace

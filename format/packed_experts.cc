@@ -76,6 +76,14 @@ PackedLayer parse_layer(const Json& json, const std::string& where) {
   return layer;
 }
 
+constexpr const char* kLayout = "rows16";
+constexpr const char* kLayoutWithColumns = "rows16 columns32";
+
+bool has_columns(const PackedExperts& packed) {
+  return std::ranges::any_of(
+      packed.layers, [](const auto& layer) { return std::ranges::any_of(layer.second.parts, &PackedPart::by_column); });
+}
+
 }  // namespace
 
 std::string packed_tensor_name(int block) {
@@ -200,7 +208,7 @@ Json to_json(const PackedExperts& packed) {
         {{"block", block}, {"experts", layer.experts}, {"expert_bytes", layer.expert_bytes}, {"parts", parts}});
   }
   Json out = {{"version", 1},
-              {"layout", "rows16"},
+              {"layout", has_columns(packed) ? kLayoutWithColumns : kLayout},
               {"isa", "any"},
               {"source_sha256", packed.source_sha256},
               {"source_architecture", packed.source_architecture},
@@ -216,10 +224,6 @@ std::optional<PackedExperts> parse_packed_experts(const Metadata& metadata) {
   const Json json = parse_json(metadata.required_string(kPackedKey), where);
   if (integer_of(json, "version", 1, where) != 1) fail(where, "version is newer than 1, which is what Junto knows");
   const std::string layout = string_of(json, "layout", where), isa = string_of(json, "isa", where);
-  if (layout != "rows16" || isa != "any") {
-    fail(where, "layout is " + printable(layout) + " for " + printable(isa) +
-                    ", expected rows16 for any; junto unpack of the build that wrote it restores the source");
-  }
   PackedExperts packed;
   packed.source_sha256 = string_of(json, "source_sha256", where);
   packed.source_architecture = string_of(json, "source_architecture", where);
@@ -232,6 +236,11 @@ std::optional<PackedExperts> parse_packed_experts(const Metadata& metadata) {
     const auto block = static_cast<int>(std::min(kMostRows, integer_of(one, "block", 0, where)));
     const std::string layer_where = where + ": block " + std::to_string(block);
     if (!packed.layers.emplace(block, parse_layer(one, layer_where)).second) fail(layer_where, "is there twice");
+  }
+  const std::string expected = has_columns(packed) ? kLayoutWithColumns : kLayout;
+  if (layout != expected || isa != "any") {
+    fail(where, "layout is " + printable(layout) + " for " + printable(isa) + ", expected " + expected +
+                    " for any; junto unpack of the build that wrote it restores the source");
   }
   return packed;
 }

@@ -18,10 +18,19 @@ std::int64_t rows_together(DType type) {
   return std::max(block_values(type), kHalfRows);
 }
 
+// Where the scale of a column stands in a block of outputs.
+std::size_t place_of_scale(std::int64_t column) {
+  return static_cast<std::size_t>(column / kColumnGroup) * column_group_bytes(kColumnGroup) +
+         static_cast<std::size_t>(column % kColumnGroup) * kScaleBytes;
+}
+
 // Where the quant of a column and of an output of the block stands.
 std::size_t place_of(std::int64_t cols, std::int64_t column, std::int64_t row) {
-  const std::int64_t word = row / kHalfRows * column_words(cols) + column / 4;
-  return column_scale_bytes(cols) + static_cast<std::size_t>(64 * word + row % kHalfRows * 4 + column % 4);
+  const std::int64_t group = column / kColumnGroup, in_group = column % kColumnGroup;
+  const std::int64_t words = column_words(std::min(kColumnGroup, cols - group * kColumnGroup));
+  const std::int64_t word = row / kHalfRows * words + in_group / 4;
+  return static_cast<std::size_t>(group) * column_group_bytes(kColumnGroup) + kColumnScaleBytes +
+         static_cast<std::size_t>(64 * word + row % kHalfRows * 4 + in_group % 4);
 }
 
 // Outputs [row, row + rows_together()) of one column; what is beyond the end is zero.
@@ -34,7 +43,7 @@ void decode_together(const WeightMatrix& w, std::int64_t column, std::int64_t ro
   }
   const std::byte* block = w.data + static_cast<std::size_t>(row / kColumnBlockRows) * column_block_bytes(w.cols);
   std::uint16_t half;
-  std::memcpy(&half, block + static_cast<std::size_t>(column) * kScaleBytes, sizeof half);
+  std::memcpy(&half, block + place_of_scale(column), sizeof half);
   const float scale = half_to_float(half);
   for (std::int64_t r = 0; r < kColumnBlockRows; ++r) {
     out[r] = scale * static_cast<float>(static_cast<std::int8_t>(block[place_of(w.cols, column, r)]));
@@ -51,7 +60,7 @@ void make_column_block(const WeightMatrix& w, std::int64_t block, std::byte* out
   std::memset(out, 0, column_block_bytes(w.cols));
   const std::byte* from = w.data + static_cast<std::size_t>(block) * block_bytes(w.type);
   for (std::int64_t k = 0; k < w.cols; ++k, from += w.row_bytes) {
-    std::memcpy(out + static_cast<std::size_t>(k) * kScaleBytes, from, kScaleBytes);
+    std::memcpy(out + place_of_scale(k), from, kScaleBytes);
     for (std::int64_t r = 0; r < kColumnBlockRows; ++r) {
       out[place_of(w.cols, k, r)] = from[kScaleBytes + static_cast<std::size_t>(r)];
     }
@@ -61,7 +70,7 @@ void make_column_block(const WeightMatrix& w, std::int64_t block, std::byte* out
 void restore_column(const WeightMatrix& w, std::int64_t column, std::byte* out) {
   for (std::int64_t row = 0; row < w.rows; row += kColumnBlockRows, out += block_bytes(w.type)) {
     const std::byte* block = w.data + static_cast<std::size_t>(row / kColumnBlockRows) * column_block_bytes(w.cols);
-    std::memcpy(out, block + static_cast<std::size_t>(column) * kScaleBytes, kScaleBytes);
+    std::memcpy(out, block + place_of_scale(column), kScaleBytes);
     for (std::int64_t r = 0; r < kColumnBlockRows; ++r) {
       out[kScaleBytes + static_cast<std::size_t>(r)] = block[place_of(w.cols, column, r)];
     }

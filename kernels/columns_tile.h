@@ -41,18 +41,17 @@ inline void quantise_scaled(const float* x, const std::byte* scales, int count, 
 template <class L, class Q>
 void column_kernel(const std::byte* block, std::int64_t cols, const float* x, float* sums) {
   constexpr int kParts = kInterleavedTileRows / L::kRows;
-  const std::int64_t words = column_words(cols);
   typename L::F acc[2 * kParts];
   for (auto& sum : acc) sum = L::zero();
   UnpackedGroup<L> unpacked;
   unpacked.scale[0] = L::set(1.0f);
-  for (std::int64_t first = 0; first < cols; first += 32) {
+  for (std::int64_t first = 0; first < cols; first += kColumnGroup) {
     Q8Group group;
-    const auto count = static_cast<int>(cols - first < 32 ? cols - first : 32);
-    quantise_scaled<Q>(x + first, block + 2 * first, count, group);
-    const int present = (count + 3) / 4;
+    const auto count = static_cast<int>(cols - first < kColumnGroup ? cols - first : kColumnGroup);
+    quantise_scaled<Q>(x + first, block, count, group);
+    const auto present = static_cast<int>(column_words(count));
     for (int half = 0; half < 2; ++half) {
-      const std::byte* from = block + column_scale_bytes(cols) + 64 * (half * words + first / 4);
+      const std::byte* from = block + kColumnScaleBytes + 64 * half * present;
       for (int part = 0; part < kParts; ++part) {
         for (int w = 0; w < 8; ++w) {
           const auto word = w < present ? L::load_words(from + 64 * w + 4 * part * L::kRows) : L::bits(0);
@@ -62,6 +61,7 @@ void column_kernel(const std::byte* block, std::int64_t cols, const float* x, fl
         sum = add_group<L, UnitsQ8_0<L>>(unpacked, group, sum);
       }
     }
+    block += column_group_bytes(count);
   }
   for (int part = 0; part < 2 * kParts; ++part) L::store(sums + part * L::kRows, acc[part]);
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "model/forward_pass.h"
+#include "moe/activate.h"
 
 namespace junto {
 namespace {
@@ -95,6 +96,35 @@ bool joins_routed(const Pass& pass, const MoeSpec& moe) {
   return has_shared(pass, moe) && !moe.shared_gate && !watched;
 }
 
+// The shared expert's first matrices read what the router reads and need no plan: for few rows, where a parallel region
+// costs as much as a product, they are done in one with the router, and down in one with the routed experts' first.
+bool goes_beside_router(const Pass& pass, std::size_t block) {
+  constexpr std::int64_t kFewRows = 4;
+  return pass.count() <= kFewRows && router_source(pass.model.config, block) == block &&
+         !pass.model.blocks[block].shared.down.has_overlays();
+}
+
+// Fills `out` with the shared expert's first products; returns how many they are.
+std::size_t first_of_shared(Pass& pass, const ExpertWeights& shared, std::span<Projection, 2> out) {
+  Workspace& w = pass.w;
+  w.shared_up.resize(pass.count(), shared.width());
+  out[0] = {&shared.up, w.shared_up.view()};
+  if (!shared.activation.gated) return 1;
+  w.shared_first.resize(pass.count(), shared.width());
+  out[1] = {&shared.gate, w.shared_first.view()};
+  return 2;
+}
+
+void finish_hidden_of_shared(Pass& pass, const ExpertWeights& shared) {
+  Workspace& w = pass.w;
+  for (std::int64_t r = 0; r < pass.count(); ++r) {
+    const bool gated = shared.activation.gated;
+    activate(shared.activation, gated ? w.shared_first.view().row(r) : std::span<float>(), w.shared_up.view().row(r));
+  }
+  w.shared_rows.assign(w.shared_up.view());
+  quantise_for(shared.down, pass.activations, w.shared_rows);
+}
+
 void plan_with_shared(int experts, Workspace& w) {
   w.joint_plan.clear();
   for (std::int64_t unit = 0; unit < w.plan.units(); ++unit) {
@@ -120,7 +150,7 @@ void leave_out_shared(const ExpertWeights& shared, std::int64_t rows, ExpertUse&
 // Experts compute in the groups in which they come out of the cache; each slot has its row, so the order leaves no
 // trace. Those that need no reading (zero, copy and constant ones, replaced ones, the shared one) go with the first.
 ExpertUse run_streamed(Pass& pass, std::size_t block, const RoutePlan& plan, ExpertGroups& groups,
-                       std::vector<const ExpertWeights*>& experts) {
+                       std::vector<const ExpertWeights*>& experts, const PreparedExpert& prepared) {
   Workspace& w = pass.w;
   const MoeSpec& moe = pass.model.config.blocks[block].moe;
   const auto routed = pass.experts->layers[block].experts.size();
@@ -128,7 +158,7 @@ ExpertUse run_streamed(Pass& pass, std::size_t block, const RoutePlan& plan, Exp
   ExpertUse use;
   const auto compute = [&] {
     use += run_experts(experts, plan, groups, moe.router.weight_on, pass.activations, w.normed_rows, pass.pool,
-                       w.experts, w.slot_output.view());
+                       w.experts, w.slot_output.view(), prepared);
     observe_gated_hidden(pass, block);
   };
   w.streamed.clear();
@@ -166,9 +196,19 @@ void run_round(Pass& pass, std::size_t block, MatrixView<float> out) {
   Workspace& w = pass.w;
   const MoeSpec& moe = pass.model.config.blocks[block].moe;
   const BlockWeights& weights = pass.model.blocks[block];
-  route_rows(pass, block, weights.routers[static_cast<std::size_t>(moe.rounds.router_of(w.round))], moe.router, false);
+  const bool joint = joins_routed(pass, moe), early = joint && goes_beside_router(pass, block);
+  const RouterWeights& router = weights.routers[static_cast<std::size_t>(moe.rounds.router_of(w.round))];
+  PreparedExpert prepared;
+  if (early) {
+    Projection first[2];
+    const std::size_t count = first_of_shared(pass, weights.shared, first);
+    route_rows(pass, block, router, moe.router, false, std::span(first).first(count));
+    finish_hidden_of_shared(pass, weights.shared);
+    prepared = {moe.router.experts, &w.shared_rows};
+  } else {
+    route_rows(pass, block, router, moe.router, false);
+  }
   observe(pass, Point::kExpertInput, block, w.normed.view());
-  const bool joint = joins_routed(pass, moe);
   if (joint) {
     plan_with_shared(moe.router.experts, w);
     const auto& experts = pass.experts->layers[block].experts;
@@ -181,12 +221,12 @@ void run_round(Pass& pass, std::size_t block, MatrixView<float> out) {
   ExpertUse use;
   if (pass.model.cache) {
     if (!joint) w.joint_experts = pass.experts->layers[block].experts;
-    use = run_streamed(pass, block, plan, groups, w.joint_experts);
+    use = run_streamed(pass, block, plan, groups, w.joint_experts, prepared);
   } else {
     use = run_experts(joint ? std::span<const ExpertWeights* const>(w.joint_experts)
                             : std::span<const ExpertWeights* const>(pass.experts->layers[block].experts),
                       plan, groups, moe.router.weight_on, pass.activations, w.normed_rows, pass.pool, w.experts,
-                      w.slot_output.view());
+                      w.slot_output.view(), prepared);
     observe_gated_hidden(pass, block);
   }
   if (joint) leave_out_shared(weights.shared, pass.count(), use);
@@ -245,12 +285,13 @@ const ActivationRows& router_input(Pass& pass, std::size_t block) {
 
 }  // namespace
 
-void route_rows(Pass& pass, std::size_t block, const RouterWeights& router, const RouterSpec& spec, bool mixer) {
+void route_rows(Pass& pass, std::size_t block, const RouterWeights& router, const RouterSpec& spec, bool mixer,
+                std::span<const Projection> beside) {
   Workspace& w = pass.w;
   const std::int64_t rows = pass.count();
   w.router_logits.resize(rows, spec.experts);
   const MatrixView<float> view = w.router_logits.view();
-  compute_router_logits(pass, router, spec, mixer ? w.normed_rows : router_input(pass, block), view);
+  compute_router_logits(pass, router, spec, mixer ? w.normed_rows : router_input(pass, block), view, beside);
   if (!mixer && pass.hooks && pass.hooks->edits(Point::kRouterLogits)) {
     pass.hooks->edit(Point::kRouterLogits, static_cast<int>(block), view);
   }

@@ -65,11 +65,13 @@ struct Workspace {
   std::vector<const ExpertWeights*> joint_experts;  // [E + 1]
   std::vector<std::int32_t> streamed, in_memory;    // active experts by where they are
   RouteScratch route;
-  std::vector<std::uint8_t> resident;        // [E] of the layer that routes: in memory, where a policy asks
-  std::vector<LateDrop> late;                // [rows], the same
-  Matrix<float> next_logits;                 // [rows, E], what carried logits add
-  Matrix<float> carried_logits;              // [rows, E of the last routing of this pass], where routers read them
-  bool logits_are_carried = false;           // false before the first routing of a pass
+  std::vector<std::uint8_t> resident;     // [E] of the layer that routes: in memory, where a policy asks
+  std::vector<LateDrop> late;             // [rows], the same
+  Matrix<float> shared_up, shared_first;  // [rows, width]: hidden rows of a shared expert that goes beside the router
+  ActivationRows shared_rows;             // shows shared_up
+  Matrix<float> next_logits;              // [rows, E], what carried logits add
+  Matrix<float> carried_logits;           // [rows, E of the last routing of this pass], where routers read them
+  bool logits_are_carried = false;        // false before the first routing of a pass
   std::vector<Matrix<float>> expert_inputs;  // [blocks]: what their experts read, where a router above reads it
   Matrix<float> router_hidden;               // [rows, logits_hidden]
   ActivationRows router_rows, router_hidden_rows, carried_rows;
@@ -154,13 +156,15 @@ void run_expert_attention(Pass& pass, std::size_t block, const ExpertAttentionSp
 /// Dense and routed parts of a block's feed-forward. What joins later goes to pass.w.shortcut.
 void run_ffn(Pass& pass, std::size_t block);
 
-/// out [rows, E] = the logits of `router` on x, with what the carried logits add.
+/// out [rows, E] = the logits of `router` on x, with what the carried logits add. `beside`, at most two, are other maps
+/// of x that are done in the same parallel region.
 void compute_router_logits(Pass& pass, const RouterWeights& router, const RouterSpec& spec, const ActivationRows& x,
-                           MatrixView<float> out);
+                           MatrixView<float> out, std::span<const Projection> beside = {});
 
 /// Router logits [rows, E] of what the router reads, then the plan of all rows in pass.w.plan and its groups in
-/// pass.w.groups.
-void route_rows(Pass& pass, std::size_t block, const RouterWeights& router, const RouterSpec& spec, bool mixer);
+/// pass.w.groups. `beside`: see compute_router_logits().
+void route_rows(Pass& pass, std::size_t block, const RouterWeights& router, const RouterSpec& spec, bool mixer,
+                std::span<const Projection> beside = {});
 
 /// For policies that go by what is in memory. Fills pass.w.resident where one of the rows has such a policy in this
 /// block, else empties it.

@@ -1,5 +1,9 @@
 // Router logits: from what the router reads to [rows, E], in fp32.
+#include <algorithm>
+#include <array>
+#include <cassert>
 #include <cmath>
+#include <utility>
 
 #include "model/forward_pass.h"
 
@@ -17,23 +21,29 @@ void make_cosines(Pass& pass, const RouterWeights& router, const ActivationRows&
   });
 }
 
+void project_with(Pass& pass, const ActivationRows& x, const Projection& first, std::span<const Projection> others) {
+  std::array<Projection, 3> all;
+  assert(others.size() < all.size());
+  all[0] = first;
+  std::ranges::copy(others, all.begin() + 1);
+  project(pass, x, std::span(all).first(1 + others.size()));
+}
+
 }  // namespace
 
 void compute_router_logits(Pass& pass, const RouterWeights& router, const RouterSpec& spec, const ActivationRows& x,
-                           MatrixView<float> out) {
+                           MatrixView<float> out, std::span<const Projection> beside) {
   Workspace& w = pass.w;
   if (spec.logits == LogitsKind::kTwoLayer) {
     w.router_hidden.resize(pass.count(), spec.logits_hidden);
-    const Projection hidden[] = {{&router.hidden, w.router_hidden.view()}};
-    project(pass, x, hidden);
+    project_with(pass, x, {&router.hidden, w.router_hidden.view()}, std::exchange(beside, {}));
     for_each_row(pass, [&](std::int64_t r) {
       for (float& value : w.router_hidden.view().row(r)) value = std::tanh(value);
     });
     take_rows(pass, w.router_hidden.view(), w.router_hidden_rows);
   }
   const ActivationRows& inputs = spec.logits == LogitsKind::kTwoLayer ? w.router_hidden_rows : x;
-  const Projection logits[] = {{&router.logits, out}};
-  project(pass, inputs, logits);
+  project_with(pass, inputs, {&router.logits, out}, beside);
   if (spec.logits == LogitsKind::kCosine) make_cosines(pass, router, x, out);
   if (router.residual.empty() || !w.logits_are_carried) return;
   Matrix<float>& added = w.next_logits;

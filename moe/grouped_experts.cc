@@ -29,6 +29,7 @@ struct Call {
   ThreadPool& pool;
   ExpertScratch& scratch;
   MatrixView<float> out;
+  const PreparedExpert& prepared;
 
   std::span<const std::int32_t> ids(std::int64_t begin, std::int64_t count) const {
     return std::span(scratch.row_ids).subspan(begin, count);
@@ -37,6 +38,13 @@ struct Call {
   const ActivationRows& input() const { return weight_on == WeightOn::kInput ? scratch.weighted_inputs : x; }
   std::span<const std::int32_t> input_rows(const Job& job) const {
     return weight_on == WeightOn::kInput ? ids(job.first_place, std::ssize(job.slots)) : job.units;
+  }
+  /// What the down matrix of a job reads, and the rows of it.
+  const ActivationRows& down_input(const Job& job) const {
+    return job.prepared ? *prepared.hidden : scratch.hidden[job.hidden].inputs;
+  }
+  std::span<const std::int32_t> down_rows(const Job& job) const {
+    return job.prepared ? job.units : ids(job.first_row, std::ssize(job.slots));
   }
 };
 
@@ -56,6 +64,16 @@ std::size_t hidden_of_width(std::int64_t width, ExpertScratch& scratch) {
   return scratch.hidden_count++;
 }
 
+void reserve_hidden(const Call& call, Job& job) {
+  job.hidden = hidden_of_width(job.expert->width(), call.scratch);
+  Hidden& hidden = call.scratch.hidden[job.hidden];
+  job.first_row = hidden.rows;
+  hidden.rows += std::ssize(job.slots);
+  const bool quantise = wants_q8(job.expert->down, call.activations);
+  hidden.quantise |= quantise;
+  hidden.in_rows |= quantise && !is_by_column(job.expert->down.weights.layout);
+}
+
 ExpertUse plan_jobs(std::span<const ExpertWeights* const> experts, const Call& call) {
   ExpertScratch& scratch = call.scratch;
   ExpertUse use;
@@ -69,18 +87,13 @@ ExpertUse plan_jobs(std::span<const ExpertWeights* const> experts, const Call& c
     job.units = call.groups.units_of(e);
     job.first_place = call.groups.begin[e];
     job.whole = false;
+    job.prepared = e == call.prepared.expert;
     const std::int64_t rows = std::ssize(job.slots);
     if (!has_weights(job.expert->kind)) {
       use.free_rows += rows;
       continue;
     }
-    job.hidden = hidden_of_width(job.expert->width(), scratch);
-    Hidden& hidden = scratch.hidden[job.hidden];
-    job.first_row = hidden.rows;
-    hidden.rows += rows;
-    const bool quantise = wants_q8(job.expert->down, call.activations);
-    hidden.quantise |= quantise;
-    hidden.in_rows |= quantise && !is_by_column(job.expert->down.weights.layout);
+    if (!job.prepared) reserve_hidden(call, job);
     use.rows += rows;
     use.experts_read += 1;
     use.bytes_read += static_cast<std::int64_t>(job.expert->bytes());
@@ -109,7 +122,9 @@ void run_tasks(const Call& call, void (*body)(const Call&, Job&, const Task&, in
     body(call, call.scratch.jobs[task.job], task, worker);
   };
   if (pieces.empty()) return call.pool.for_each_block(std::ssize(tasks), task_at);
-  call.pool.for_each_block(std::ssize(pieces), [&](std::int64_t piece, int worker) {
+  const std::vector<std::int32_t>& order = call.scratch.piece_order;
+  call.pool.for_each_block(std::ssize(pieces), [&](std::int64_t place, int worker) {
+    const std::int64_t piece = order.empty() ? place : order[place];
     const std::int64_t end = piece + 1 < std::ssize(pieces) ? pieces[piece + 1] : std::ssize(tasks);
     for (std::int64_t index = pieces[piece]; index < end; ++index) task_at(index, worker);
   });
@@ -118,6 +133,22 @@ void run_tasks(const Call& call, void (*body)(const Call&, Job&, const Task&, in
 void clear_tasks(ExpertScratch& scratch) {
   scratch.tasks.clear();
   scratch.piece_begin.clear();
+  scratch.piece_order.clear();
+}
+
+/// Of pieces [0, whole) and the others every thread gets its share, of the others in one run: whoever reads a matrix
+/// reads on where he stopped, and nobody has all the small experts, each of which begins a new stream of memory.
+void share_out_pieces(std::int64_t whole, int threads, ExpertScratch& scratch) {
+  const std::int64_t others = std::ssize(scratch.piece_begin) - whole;
+  if (whole == 0 || others == 0) return;
+  const auto add = [&](std::int64_t first, std::int64_t count, int thread) {
+    for (std::int64_t i = count * thread / threads; i < count * (thread + 1) / threads; ++i)
+      scratch.piece_order.push_back(static_cast<std::int32_t>(first + i));
+  };
+  for (int thread = 0; thread < threads; ++thread) {
+    add(whole, others, thread);
+    add(0, whole, thread);
+  }
 }
 
 /// Cuts a job into tasks of `block` outputs. Row blocks of the same outputs follow one another: their weights are then
@@ -199,6 +230,7 @@ void prepare_all_overlays(const Call& call, Side side) {
     Job& job = scratch.jobs[j];
     const ExpertWeights& expert = *job.expert;
     const bool first = side == Side::kFirst;
+    if (job.prepared) continue;
     if (first ? !expert.gate.has_overlays() && !expert.up.has_overlays() : !expert.down.has_overlays()) continue;
     const std::int64_t rows = std::ssize(job.slots);
     const int workers = call.pool.threads();
@@ -252,8 +284,8 @@ void fill_free_rows(const Call& call, const Job& job, const Task& task) {
 /// slot_output[slots, begin..end) = down of one block of one expert.
 void run_down_task(const Call& call, Job& job, const Task& task, int) {
   const std::int64_t rows = task.row_end - task.row_begin;
-  apply(job.expert->down, {task.begin, task.end}, call.scratch.hidden[job.hidden].inputs,
-        call.ids(job.first_row + task.row_begin, rows), call.out, job.slots.subspan(task.row_begin, rows), job.down,
+  apply(job.expert->down, {task.begin, task.end}, call.down_input(job),
+        call.down_rows(job).subspan(task.row_begin, rows), call.out, job.slots.subspan(task.row_begin, rows), job.down,
         task.row_begin);
 }
 
@@ -275,6 +307,7 @@ void prefetch_expert(const ExpertWeights& expert) {
 void run_first_task(const Call& call, Job& job, const Task& task, int worker) {
   const ExpertWeights& expert = *job.expert;
   if (!has_weights(expert.kind)) return fill_free_rows(call, job, task);
+  if (job.prepared) return run_down_task(call, job, task, worker);
   if (job.whole) prefetch_expert(expert);
   Hidden& hidden = call.scratch.hidden[job.hidden];
   const std::int64_t rows = task.row_end - task.row_begin;
@@ -306,18 +339,22 @@ void run_first_of_few(const Call& call) {
   for (std::size_t j = 0; j < scratch.job_count; ++j) {
     Job& job = scratch.jobs[j];
     if (!has_weights(job.expert->kind)) continue;
-    job.whole = job.expert->bytes() <= kWholeBytes && !job.expert->down.has_overlays();
+    job.whole = !job.prepared && job.expert->bytes() <= kWholeBytes && !job.expert->down.has_overlays();
     if (job.whole) {
       scratch.piece_begin.push_back(std::ssize(scratch.tasks));
       scratch.tasks.push_back({static_cast<std::int32_t>(j), 0, std::ssize(job.slots), 0, job.expert->width()});
       continue;
     }
-    group_rows = std::max(group_rows, matmul_group_rows(job.expert->up.weights));
-    bytes += job.expert->up.weights.bytes() + job.expert->gate.weights.bytes();
+    const ExpertWeights& expert = *job.expert;
+    group_rows = std::max(group_rows, matmul_group_rows(job.prepared ? expert.down.weights : expert.up.weights));
+    bytes += job.prepared ? expert.down.weights.bytes() : expert.up.weights.bytes() + expert.gate.weights.bytes();
   }
+  const std::int64_t whole = std::ssize(scratch.piece_begin);
   cut_evenly(call, group_rows, bytes, [](const Job& job) {
+    if (job.prepared) return job.expert->down.weights.rows;
     return job.whole ? 0 : has_weights(job.expert->kind) ? job.expert->width() : 1;
   });
+  share_out_pieces(whole, call.pool.threads(), scratch);
   run_tasks(call, run_first_task);
 }
 
@@ -332,6 +369,10 @@ void run_first(const Call& call) {
       add_tasks(j, rows, 1, 1, kRowsPerTask, scratch.tasks);
       continue;
     }
+    if (scratch.jobs[j].prepared) {
+      add_tasks(j, rows, expert.down.weights.rows, matmul_block_rows(expert.down.weights), kRowsPerTask, scratch.tasks);
+      continue;
+    }
     std::int64_t block = matmul_block_rows(expert.up.weights);
     if (expert.activation.gated) block = std::min(block, matmul_block_rows(expert.gate.weights));
     add_tasks(j, rows, expert.width(), block, kRowsPerTask, scratch.tasks);
@@ -339,12 +380,15 @@ void run_first(const Call& call) {
   run_tasks(call, run_first_task);
 }
 
+// Whether the down matrix is still to be done when the first ones are.
+bool has_down_left(const Job& job) {
+  return has_weights(job.expert->kind) && !job.whole && !job.prepared;
+}
+
 // The rows of experts that were not done whole.
 void quantise_hidden(const Call& call, std::size_t index) {
   Hidden& hidden = call.scratch.hidden[index];
-  const auto is_left = [&](const Job& job) {
-    return has_weights(job.expert->kind) && job.hidden == index && !job.whole;
-  };
+  const auto is_left = [&](const Job& job) { return has_down_left(job) && job.hidden == index; };
   if (!hidden.in_rows || std::ranges::none_of(call.scratch.active_jobs(), is_left)) return;
   if (hidden.rows * hidden.width <= kSerialValues) return hidden.inputs.quantise(0, hidden.rows);
   const std::int64_t per_block = std::max<std::int64_t>(1, kSerialValues / 4 / hidden.width);
@@ -358,14 +402,13 @@ void run_down_of_few(const Call& call) {
   clear_tasks(scratch);
   std::int64_t group_rows = 1;
   std::size_t bytes = 0;
-  const auto is_left = [](const Job& job) { return has_weights(job.expert->kind) && !job.whole; };
   for (const Job& job : scratch.active_jobs()) {
-    if (!is_left(job)) continue;
+    if (!has_down_left(job)) continue;
     group_rows = std::max(group_rows, matmul_group_rows(job.expert->down.weights));
     bytes += job.expert->down.weights.bytes();
   }
   cut_evenly(call, group_rows, bytes,
-             [&](const Job& job) { return is_left(job) ? job.expert->down.weights.rows : std::int64_t{0}; });
+             [&](const Job& job) { return has_down_left(job) ? job.expert->down.weights.rows : std::int64_t{0}; });
   run_tasks(call, run_down_task);
 }
 
@@ -375,7 +418,7 @@ void run_down(const Call& call) {
   clear_tasks(scratch);
   for (std::size_t j = 0; j < scratch.job_count; ++j) {
     const ExpertWeights& expert = *scratch.jobs[j].expert;
-    if (!has_weights(expert.kind)) continue;
+    if (!has_down_left(scratch.jobs[j])) continue;
     add_tasks(j, std::ssize(scratch.jobs[j].slots), expert.down.weights.rows, matmul_block_rows(expert.down.weights),
               kRowsPerTask, scratch.tasks);
   }
@@ -384,10 +427,16 @@ void run_down(const Call& call) {
 
 }  // namespace
 
+void quantise_for(const Linear& down, ActivationType activations, ActivationRows& rows) {
+  if (!wants_q8(down, activations)) return;
+  rows.reserve_q8();
+  if (!is_by_column(down.weights.layout)) rows.quantise(0, rows.rows());
+}
+
 ExpertUse run_experts(std::span<const ExpertWeights* const> experts, const RoutePlan& plan, const ExpertGroups& groups,
                       WeightOn weight_on, ActivationType activations, const ActivationRows& x, ThreadPool& pool,
-                      ExpertScratch& scratch, MatrixView<float> slot_output) {
-  const Call call{plan, groups, weight_on, activations, x, pool, scratch, slot_output};
+                      ExpertScratch& scratch, MatrixView<float> slot_output, const PreparedExpert& prepared) {
+  const Call call{plan, groups, weight_on, activations, x, pool, scratch, slot_output, prepared};
   const ExpertUse use = plan_jobs(experts, call);
   if (scratch.job_count == 0) return use;
   if (weight_on == WeightOn::kInput) weigh_all_inputs(call);

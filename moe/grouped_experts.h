@@ -37,6 +37,7 @@ struct ExpertScratch {
     std::size_t hidden = 0;        // index of its Hidden
     std::int64_t first_row = 0;    // where its rows begin there
     bool whole = false;            // small: one task computes all of it
+    bool prepared = false;         // its hidden rows are given: see PreparedExpert
     OverlayScratch gate, up, down;
   };
   /// What one thread does at a time: rows [row_begin, row_end) of a job, outputs [begin, end).
@@ -51,6 +52,7 @@ struct ExpertScratch {
   std::size_t hidden_count = 0;
   std::vector<Task> tasks;
   std::vector<std::int64_t> piece_begin;  // tasks that are claimed together begin here; empty: each alone
+  std::vector<std::int32_t> piece_order;  // in which pieces are handed out; empty: as they stand
   std::vector<std::int32_t> row_ids;      // 0, 1, 2...
   Matrix<float> weighted;                 // [places, D]: weight * input, WeightOn::kInput
   ActivationRows weighted_inputs;         // shows it
@@ -58,6 +60,16 @@ struct ExpertScratch {
   /// The experts of the last call in ascending order, free ones included (those have no Hidden).
   std::span<const Job> active_jobs() const { return std::span(jobs).first(job_count); }
 };
+
+/// An expert that takes every unit's row, and whose hidden rows [units, width] are there already: only its down matrix
+/// is left to do, together with the first matrices of the others. It has no overlay there.
+struct PreparedExpert {
+  std::int32_t expert = -1;
+  const ActivationRows* hidden = nullptr;  // see quantise_for()
+};
+
+/// Gives hidden rows the form in which an expert's down matrix reads them.
+void quantise_for(const Linear& down, ActivationType activations, ActivationRows& rows);
 
 /// slot_output[s, :] = expert of slot s applied to x[unit of s], for all slots of `groups` (rank-local slots where the
 /// groups were made for one rank; other rows are left alone). Weights are not applied here, but for WeightOn::kInput,
@@ -67,6 +79,6 @@ struct ExpertScratch {
 /// for experts without slots. The bits of a row depend on its input, its weight and its expert alone.
 ExpertUse run_experts(std::span<const ExpertWeights* const> experts, const RoutePlan& plan, const ExpertGroups& groups,
                       WeightOn weight_on, ActivationType activations, const ActivationRows& x, ThreadPool& pool,
-                      ExpertScratch& scratch, MatrixView<float> slot_output);
+                      ExpertScratch& scratch, MatrixView<float> slot_output, const PreparedExpert& prepared = {});
 
 }  // namespace junto
