@@ -352,10 +352,24 @@ std::int64_t matmul_group_rows(const WeightMatrix& w) {
   return is_by_column(w.layout) ? std::max(block_values(w.type), kGroupRows) : kGroupRows;
 }
 
-std::int64_t even_pieces(std::size_t bytes, std::int64_t groups, int threads) {
-  constexpr std::size_t kPieceBytes = 32 << 10;
-  const auto wanted = static_cast<std::int64_t>(bytes / kPieceBytes + 1);
-  return std::min(groups, (wanted + threads - 1) / threads * threads);
+Pieces::Pieces(std::size_t bytes, std::int64_t groups, int threads)
+    : groups_(groups), shares_(std::min<std::int64_t>(groups, threads)) {
+  constexpr std::size_t kLeastBytes = 32 << 10;  // claiming less would count
+  if (shares_ < 2) return;
+  const std::int64_t least_share = groups / shares_;
+  const std::size_t group_bytes = bytes / static_cast<std::size_t>(groups);
+  const auto last_piece = [&](std::int64_t pieces) { return least_share >> (pieces - 1); };
+  while (last_piece(per_share_ + 1) >= 1 &&
+         static_cast<std::size_t>(last_piece(per_share_ + 1)) * group_bytes >= kLeastBytes) {
+    ++per_share_;
+  }
+}
+
+std::int64_t Pieces::begin(std::int64_t i) const {
+  if (i == count()) return groups_;
+  const std::int64_t share = i / per_share_, first = groups_ * share / shares_;
+  const std::int64_t own = groups_ * (share + 1) / shares_ - first;
+  return first + own - (own >> (i % per_share_));
 }
 
 std::string_view active_isa() {

@@ -118,9 +118,21 @@ std::int64_t matmul_block_rows(const WeightMatrix& w);
 /// Rows of w that are computed together at least: ranges are best cut at multiples of it.
 std::int64_t matmul_group_rows(const WeightMatrix& w);
 
-/// Into how many pieces of equal size `groups` groups of rows with `bytes` of weights are cut where time goes with the
-/// bytes: a multiple of the threads, so that these end together, and none so small that claiming it would count.
-std::int64_t even_pieces(std::size_t bytes, std::int64_t groups, int threads);
+/// Groups of rows cut into pieces for a parallel region whose time goes with the bytes of weights. Every thread of the
+/// pool gets the same number of them (ThreadPool hands ranges out like that), the first with half of its share, the
+/// next with half of the rest and so on: a long piece is a long stream of memory, short ones at the end let threads
+/// help each other out.
+class Pieces {
+ public:
+  /// `bytes` of weights in `groups` groups.
+  Pieces(std::size_t bytes, std::int64_t groups, int threads);
+  std::int64_t count() const { return shares_ * per_share_; }
+  /// Where piece i of [0, count()] begins; piece count() would begin at `groups`. None is empty.
+  std::int64_t begin(std::int64_t i) const;
+
+ private:
+  std::int64_t groups_, shares_, per_share_ = 1;
+};
 
 /// Name of the instruction set in use: "portable", "avx2", "avx512", "neon"; JUNTO_ISA forces one (Error if the CPU
 /// lacks it).

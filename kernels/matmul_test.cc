@@ -297,6 +297,31 @@ TEST(Matmul, FloatWeightsTakeAnyWidth) {
   }
 }
 
+TEST(Pieces, CoverAllGroupsInSharesThatBeginLong) {
+  for (const int threads : {1, 2, 3, 8}) {
+    for (const std::int64_t groups : {0, 1, 2, 7, 64, 1000}) {
+      for (const std::size_t group_bytes : {std::size_t{0}, std::size_t{1000}, std::size_t{20000}}) {
+        const Pieces pieces(group_bytes * static_cast<std::size_t>(groups), groups, threads);
+        std::int64_t at = 0;
+        for (std::int64_t i = 0; i < pieces.count(); ++i) {
+          ASSERT_EQ(pieces.begin(i), at);
+          ASSERT_GT(pieces.begin(i + 1), at) << "piece " << i << " of " << groups << " groups is empty";
+          at = pieces.begin(i + 1);
+        }
+        EXPECT_EQ(at, groups);
+      }
+    }
+  }
+}
+
+TEST(Pieces, HalveUntilClaimingThemWouldCount) {
+  const Pieces pieces(1024 << 10, 64, 2);  // groups of 16 KiB
+  std::vector<std::int64_t> sizes;
+  for (std::int64_t i = 0; i < pieces.count(); ++i) sizes.push_back(pieces.begin(i + 1) - pieces.begin(i));
+  EXPECT_EQ(sizes, (std::vector<std::int64_t>{16, 8, 4, 2, 2, 16, 8, 4, 2, 2}));
+  EXPECT_EQ(Pieces(1024 << 10, 64, 1).count(), 1);
+}
+
 TEST(Matmul, RefusesWhatIsNoMatrixOfNumbers) {
   EXPECT_THROW(make_weights(make_tensor({4}, {1, 2, 3, 4})), Error);
   const std::vector<std::byte> bytes(1024);

@@ -21,9 +21,9 @@ void project(Pass& pass, const ActivationRows& x, std::span<const Projection> pr
     groups += groups_of(linear.weights);
     bytes += linear.weights.bytes();
   }
-  const std::int64_t pieces = even_pieces(bytes, groups, pass.pool.threads());
-  pass.pool.for_each_block(pieces, [&](std::int64_t piece, int) {
-    std::int64_t begin = groups * piece / pieces, end = groups * (piece + 1) / pieces;
+  const Pieces pieces(bytes, groups, pass.pool.threads());
+  pass.pool.for_each_block(pieces.count(), [&](std::int64_t piece, int) {
+    std::int64_t begin = pieces.begin(piece), end = pieces.begin(piece + 1);
     for (std::size_t i = 0; i < projections.size(); ++i) {
       const Linear& linear = *projections[i].linear;
       const std::int64_t own = groups_of(linear.weights), rows = matmul_group_rows(linear.weights);

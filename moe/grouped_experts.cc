@@ -170,21 +170,21 @@ bool has_few_rows(const Call& call) {
   return std::ranges::all_of(jobs, [](const Job& job) { return std::ssize(job.slots) <= kFewRows; });
 }
 
-/// Adds all jobs, cut into pieces of equal numbers of output groups: outputs_of(job) is 0 where there is nothing to do.
+/// Adds all jobs, cut into pieces of output groups: outputs_of(job) is 0 where there is nothing to do.
 template <class OutputsOf>
-void cut_evenly(const Call& call, std::int64_t group_rows, std::size_t bytes, OutputsOf outputs_of) {
+void cut_to_pieces(const Call& call, std::int64_t group_rows, std::size_t bytes, OutputsOf outputs_of) {
   ExpertScratch& scratch = call.scratch;
   std::int64_t groups = 0;
   const auto groups_of = [&](const Job& job) { return (outputs_of(job) + group_rows - 1) / group_rows; };
   for (const Job& job : scratch.active_jobs()) groups += groups_of(job);
-  const std::int64_t pieces = even_pieces(bytes, groups, call.pool.threads());
+  const Pieces pieces(bytes, groups, call.pool.threads());
   std::int64_t at = 0, piece_end = 0, cut = 0;  // groups of all jobs; pieces so far
   for (std::size_t j = 0; j < scratch.job_count; ++j) {
     const Job& job = scratch.jobs[j];
     for (std::int64_t group = 0, own = groups_of(job); group < own;) {
       if (at == piece_end) {
         scratch.piece_begin.push_back(std::ssize(scratch.tasks));
-        piece_end = groups * ++cut / pieces;
+        piece_end = pieces.begin(++cut);
       }
       const std::int64_t taken = std::min(own - group, piece_end - at);
       scratch.tasks.push_back({static_cast<std::int32_t>(j), 0, std::ssize(job.slots), group * group_rows,
@@ -350,7 +350,7 @@ void run_first_of_few(const Call& call) {
     bytes += job.prepared ? expert.down.weights.bytes() : expert.up.weights.bytes() + expert.gate.weights.bytes();
   }
   const std::int64_t whole = std::ssize(scratch.piece_begin);
-  cut_evenly(call, group_rows, bytes, [](const Job& job) {
+  cut_to_pieces(call, group_rows, bytes, [](const Job& job) {
     if (job.prepared) return job.expert->down.weights.rows;
     return job.whole ? 0 : has_weights(job.expert->kind) ? job.expert->width() : 1;
   });
@@ -407,8 +407,8 @@ void run_down_of_few(const Call& call) {
     group_rows = std::max(group_rows, matmul_group_rows(job.expert->down.weights));
     bytes += job.expert->down.weights.bytes();
   }
-  cut_evenly(call, group_rows, bytes,
-             [&](const Job& job) { return has_down_left(job) ? job.expert->down.weights.rows : std::int64_t{0}; });
+  cut_to_pieces(call, group_rows, bytes,
+                [&](const Job& job) { return has_down_left(job) ? job.expert->down.weights.rows : std::int64_t{0}; });
   run_tasks(call, run_down_task);
 }
 
