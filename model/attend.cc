@@ -25,14 +25,18 @@ std::int64_t first_visible(const Attend& spec, std::int64_t position) {
   return first;
 }
 
-/// Queries of one task: heads [first_head, first_head + heads) of every row of a tile.
+/// Queries of one task: heads [first_head, first_head + heads) of every row of a tile. They share one KV head, or are
+/// those of several units and of one row.
 struct Task {
   std::span<const PlacedRow> rows;
   std::int64_t first_row = 0;
   std::int64_t first_head = 0;
   int heads = 0;
-  int kv_head = 0;
+  std::int64_t first_unit = 0;
+  int units = 1;
 
+  /// Queries [u * shared(), (u + 1) * shared()) read the same keys.
+  int shared() const { return queries() / units; }
   int queries() const { return static_cast<int>(rows.size()) * heads; }
   const PlacedRow& row_of(int query) const { return rows[static_cast<std::size_t>(query / heads)]; }
   std::int64_t head_of(int query) const { return first_head + query % heads; }
@@ -49,6 +53,7 @@ class Attention {
         scratch_(pass.w.attend),
         chunks_((spec.heads_per_unit + kMostQueries - 1) / kMostQueries) {
     cut_tiles();
+    bundle_units();
     scratch_.of_worker.resize(static_cast<std::size_t>(pass.pool.threads()));
     for (std::vector<float>& memory : scratch_.of_worker) {
       const auto needed = static_cast<std::size_t>(kMostQueries * (kSpan + 2 * spec.value_dim));
@@ -57,7 +62,7 @@ class Attention {
   }
 
   void run() {
-    const std::int64_t tasks = static_cast<std::int64_t>(scratch_.tiles.size()) * spec_.units * chunks_;
+    const std::int64_t tasks = static_cast<std::int64_t>(scratch_.tiles.size()) * bundles() * chunks_;
     std::int64_t spans = 1;
     for (const PlacedRow& row : pass_.rows) spans = std::max(spans, (row.visible_end + kSpan - 1) / kSpan);
     if (spans == 1 || tasks >= std::int64_t{kTasksPerThread} * pass_.pool.threads()) {
@@ -82,15 +87,33 @@ class Attention {
     }
   }
 
+  // Heads lie side by side in a page, 8 KiB of keys each as a rule: too short a stream of memory. Where every tile is
+  // one row, a task takes several units and goes through a page head by head.
+  void bundle_units() {
+    constexpr std::int64_t kTasks = 2;  // of a thread, at least
+    if (chunks_ > 1 || spec_.values_in_keys) return;
+    for (const RowTile& tile : scratch_.tiles) {
+      if (tile.rows > 1) return;
+    }
+    const std::int64_t units = static_cast<std::int64_t>(scratch_.tiles.size()) * spec_.units;
+    bundle_ = std::min<std::int64_t>(
+        {kMostQueries / spec_.heads_per_unit, spec_.units, units / (kTasks * pass_.pool.threads())});
+    bundle_ = std::max<std::int64_t>(bundle_, 1);
+  }
+
+  std::int64_t bundles() const { return (spec_.units + bundle_ - 1) / bundle_; }
+
   Task task(std::int64_t index) const {
-    const std::int64_t chunk = index % chunks_, unit = index / chunks_ % spec_.units;
-    const RowTile& tile = scratch_.tiles[static_cast<std::size_t>(index / chunks_ / spec_.units)];
+    const std::int64_t chunk = index % chunks_, unit = index / chunks_ % bundles() * bundle_;
+    const RowTile& tile = scratch_.tiles[static_cast<std::size_t>(index / chunks_ / bundles())];
     Task out;
     out.rows = pass_.rows.subspan(static_cast<std::size_t>(tile.first), static_cast<std::size_t>(tile.rows));
     out.first_row = tile.first;
     out.first_head = unit * spec_.heads_per_unit + chunk * kMostQueries;
-    out.heads = static_cast<int>(std::min<std::int64_t>(kMostQueries, spec_.heads_per_unit - chunk * kMostQueries));
-    out.kv_head = static_cast<int>(unit % region_.heads);
+    out.units = static_cast<int>(std::min(bundle_, spec_.units - unit));
+    out.heads =
+        out.units * static_cast<int>(std::min<std::int64_t>(kMostQueries, spec_.heads_per_unit - chunk * kMostQueries));
+    out.first_unit = unit;
     return out;
   }
 
@@ -123,24 +146,29 @@ class Attention {
     return *task.rows[0].sequence->pages[static_cast<std::size_t>(position / kPagePositions)];
   }
 
-  // A layer's part of a page is a few KiB, too short for the hardware's prefetcher to follow: while a page is scored,
+  int kv_head_of(const Task& task, int unit) const {
+    return static_cast<int>((task.first_unit + unit) % region_.heads);
+  }
+
+  // A unit's part of a page is a few KiB, too short for the hardware's prefetcher to follow: while a page is scored,
   // its values and the next one's keys are on their way.
   void ask_for_page(const Task& task, std::int64_t base, bool has_next) const {
+    if (task.units > 1) return;
     const auto ask = [](const std::byte* data, std::size_t bytes) {
       for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(data + at);
     };
     if (!spec_.values_in_keys) {
-      ask(page_of(task, base).value(region_, task.kv_head, 0), region_.value_row_bytes * kPagePositions);
+      ask(page_of(task, base).value(region_, kv_head_of(task, 0), 0), region_.value_row_bytes * kPagePositions);
     }
     if (has_next) {
-      ask(page_of(task, base + kPagePositions).key(region_, task.kv_head, 0), region_.key_row_bytes * kPagePositions);
+      ask(page_of(task, base + kPagePositions).key(region_, kv_head_of(task, 0), 0),
+          region_.key_row_bytes * kPagePositions);
     }
   }
 
   // Scores of the page's keys, all of them; those of query t at scores + t * kSpan.
   void score(const Task& task, std::int64_t base, float* scores) const {
     const KvPage& page = page_of(task, base);
-    const std::byte* const keys = page.key(region_, task.kv_head, 0);
     const auto dim = static_cast<std::size_t>(spec_.key_dim);
     const float* q[kMostQueries];
     float* to[kMostQueries];
@@ -149,12 +177,16 @@ class Attention {
       q[t] = q_.row(task.first_row + t / task.heads).data() + task.head_of(t) * spec_.key_dim;
       to[t] = scores + t * kSpan;
     }
-    if (region_.keys_by_dimension) {
-      const auto count = static_cast<std::size_t>(queries);
-      return score_page({q, count}, dim, {region_.type, keys}, {to, count});
-    }
-    for (int t = 0; t < queries; ++t) {
-      dot_keys({q[t], dim}, {region_.type, keys, region_.key_row_bytes}, {to[t], kPageKeys});
+    for (int unit = 0; unit < task.units; ++unit) {
+      const std::byte* const keys = page.key(region_, kv_head_of(task, unit), 0);
+      const auto first = static_cast<std::size_t>(unit * task.shared()),
+                 count = static_cast<std::size_t>(task.shared());
+      if (region_.keys_by_dimension) {
+        score_page({q + first, count}, dim, {region_.type, keys}, {to + first, count});
+        continue;
+      }
+      for (std::size_t t = first; t < first + count; ++t)
+        dot_keys({q[t], dim}, {region_.type, keys, region_.key_row_bytes}, {to[t], kPageKeys});
     }
   }
 
@@ -185,12 +217,18 @@ class Attention {
     const float* from[kMostQueries];
     float* to[kMostQueries];
     for (std::size_t t = 0; t < queries; ++t) from[t] = weights + t * kSpan, to[t] = sums + t * dim;
-    if (!spec_.values_in_keys) {
-      const StoredRows values = {region_.type, page.value(region_, task.kv_head, 0), region_.value_row_bytes};
-      return add_values({from, queries}, count, values, dim, {to, queries});
+    for (int unit = 0; unit < task.units; ++unit) {
+      const int head = kv_head_of(task, unit);
+      const auto first = static_cast<std::size_t>(unit * task.shared()),
+                 shared = static_cast<std::size_t>(task.shared());
+      if (!spec_.values_in_keys) {
+        const StoredRows values = {region_.type, page.value(region_, head, 0), region_.value_row_bytes};
+        add_values({from + first, shared}, count, values, dim, {to + first, shared});
+        continue;
+      }
+      const StoredRows values = {region_.type, page.key(region_, head, 0), region_.key_row_bytes};
+      for (std::size_t t = first; t < first + shared; ++t) accumulate_values({from[t], count}, values, {to[t], dim});
     }
-    const StoredRows values = {region_.type, page.key(region_, task.kv_head, 0), region_.key_row_bytes};
-    for (std::size_t t = 0; t < queries; ++t) accumulate_values({from[t], count}, values, {to[t], dim});
   }
 
   // `joined` and `out` take in one more span.
@@ -272,7 +310,8 @@ class Attention {
   MatrixView<const float> q_;
   MatrixView<float> out_;
   AttendScratch& scratch_;
-  std::int64_t chunks_;  // tasks that share the heads of a unit
+  std::int64_t chunks_;      // tasks that share the heads of a unit
+  std::int64_t bundle_ = 1;  // units of a task
 };
 
 }  // namespace
