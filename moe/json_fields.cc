@@ -50,8 +50,9 @@ const Json* JsonFields::by_hand(std::string_view key, std::string_view schema, s
 }
 
 std::vector<const Json*> JsonFields::list(std::string_view key, std::string_view expected, std::string_view about,
-                                          Elements elements) {
+                                          std::size_t min_size, Elements elements) {
   if (SchemaNode* node = noted(key, about)) {
+    if (min_size > 0) node->keywords["minItems"] = min_size;
     node->items = SchemaRecording::make_node("");
     if (elements == Elements::kObjectsAndTexts) node->items->keywords["type"] = "string";
     return {&node->items->placeholder};
@@ -60,6 +61,7 @@ std::vector<const Json*> JsonFields::list(std::string_view key, std::string_view
   const Json* value = any(key);
   if (value == nullptr) return out;
   if (!value->is_array()) fail_at(key, quoted(*value) + ", expected " + std::string(expected));
+  if (value->size() < min_size) fail_at(key, "too short, expected " + std::string(expected));
   for (const Json& element : *value) out.push_back(&element);
   return out;
 }

@@ -63,10 +63,10 @@ class JsonFields {
   /// What the caller checks by hand; `schema` (JSON) is what it asks of the value. Nothing while a schema is recorded.
   const Json* by_hand(std::string_view key, std::string_view schema, std::string_view about);
   /// The elements of an array of objects, or of objects and texts; none where the key is absent, one while a schema is
-  /// recorded. `expected` ends the error where the value is no array.
+  /// recorded. `expected` ends the error where the value is no array of `min_size` elements.
   enum class Elements : std::uint8_t { kObjects, kObjectsAndTexts };
   std::vector<const Json*> list(std::string_view key, std::string_view expected, std::string_view about,
-                                Elements elements = Elements::kObjects);
+                                std::size_t min_size = 0, Elements elements = Elements::kObjects);
   bool has(std::string_view key) const { return json_.is_object() && json_.contains(key); }
 
   /// In a schema the object stands once, under this name.

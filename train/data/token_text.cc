@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <optional>
 
@@ -46,9 +47,7 @@ std::vector<Document> read_documents(const TokenTextOptions& options) {
     if (text.empty()) return;
     documents.push_back({std::string(text), share_of(text) < static_cast<double>(options.validation_share)});
   };
-  for (const std::string& file : options.files) {
-    const std::string whole = read_text_file(text_path(file), static_cast<std::size_t>(options.max_bytes));
-    std::string_view rest = whole;
+  const auto add_parts = [&](std::string_view rest) {
     while (!options.separator.empty()) {
       const std::size_t end = rest.find(options.separator);
       if (end == std::string_view::npos) break;
@@ -56,6 +55,16 @@ std::vector<Document> read_documents(const TokenTextOptions& options) {
       rest.remove_prefix(end + options.separator.size());
     }
     add(rest);
+  };
+  for (const TextSource& file : options.files) {
+    const std::string whole = read_text_file(text_path(file.path), static_cast<std::size_t>(options.max_bytes));
+    if (file.format == RecordFormat::kJsonLines) {
+      read_json_lines(whole, file.path, file.field, add);
+    } else if (file.format == RecordFormat::kCsv) {
+      read_csv(whole, file.path, file.field, add);
+    } else {
+      add_parts(whole);
+    }
   }
   return documents;
 }
@@ -128,22 +137,36 @@ TokenBatch empty_batch(std::int64_t sequences, std::int64_t length) {
   return {at::empty({sequences, length}, at::kLong), at::empty({sequences, length}, at::kLong)};
 }
 
+/// A name, or {"path": "a.csv", "column": "body"}.
+TextSource parse_source(const Json& json, std::string_view where, std::size_t index) {
+  constexpr std::array<std::string_view, 3> kFormats = {"text", "jsonl", "csv"};  // as RecordFormat
+  if (json.is_string()) return TextSource(json.get<std::string>());
+  JsonFields fields(json, where, "data: files[" + std::to_string(index) + "]");
+  fields.required("path");
+  TextSource source(fields.text("path", "The file; cache:NAME stands in Junto's cache", 1).value_or(""));
+  if (const auto format = fields.choice("format", kFormats, "Without: what the name's ending says"))
+    source.format = static_cast<RecordFormat>(*format);
+  const auto field = fields.text("field", "Of JSON Lines: the key that holds the document; without: text", 1);
+  const auto column = fields.text("column", "The same of CSV: a name in its first line", 1);
+  if (!fields.finish()) return source;
+  if (field && source.format != RecordFormat::kJsonLines)
+    fields.fail_at("field", "set, expected it with format jsonl alone");
+  if (column && source.format != RecordFormat::kCsv) fields.fail_at("column", "set, expected it with format csv alone");
+  if (field || column) source.field = field ? *field : *column;
+  return source;
+}
+
 }  // namespace
 
 TokenTextOptions parse_token_text(const Json& json, std::string_view where) {
   JsonFields fields(json, where, "data");
   TokenTextOptions options;
-  if (const Json* files = fields.by_hand("files", R"({"type": "array", "minItems": 1, "items": {"type": "string"}})",
-                                         "Text files; cache:NAME stands in Junto's cache")) {
-    if (!files->is_array()) fields.fail_at("files", quoted(*files) + ", expected a list of file names");
-    for (const Json& file : *files) {
-      if (!file.is_string()) fields.fail_at("files", quoted(*files) + ", expected a list of file names");
-      options.files.push_back(file.get<std::string>());
-    }
-    if (options.files.empty()) fields.fail_at("files", "empty, expected a list of text files");
-  }
   fields.required("files", ", expected a list of text files");
-  fields.read("separator", options.separator, "Of documents inside a file; without: a file is one");
+  for (const Json* file : fields.list("files", "a list of names or objects", "Text files, JSON Lines and CSV", 1,
+                                      JsonFields::Elements::kObjectsAndTexts)) {
+    options.files.push_back(parse_source(*file, where, options.files.size()));
+  }
+  fields.read("separator", options.separator, "Of documents inside a plain text; without: a file is one");
   fields.read("validation_share", 0.0f, 0.9f, options.validation_share, "Of the documents, chosen by their text");
   fields.read("max_bytes", 1, std::int64_t{1} << 40, options.max_bytes, "Of a file");
   fields.read("tokenizer", options.tokenizer, "A tokenizer.json, or a checkpoint that has one; without: bytes");
@@ -177,8 +200,8 @@ TokenText read_token_text(const TokenTextOptions& options, std::int64_t length) 
   }
   const auto check = [&](const TokenIds& part, const char* name) {
     if (std::ssize(part) > length) return;
-    fail(options.files.front(), std::string("data: ") + name + " text has " + std::to_string(part.size()) +
-                                    " tokens, expected more than " + std::to_string(length) + " (batch.length)");
+    fail(options.files.front().path, std::string("data: ") + name + " text has " + std::to_string(part.size()) +
+                                         " tokens, expected more than " + std::to_string(length) + " (batch.length)");
   };
   check(text.train, "training");
   if (options.validation_share > 0.0f) check(text.validation, "validation");

@@ -7,16 +7,29 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/json.h"
+#include "format/text_records.h"
 #include "format/tokenizer.h"
 
 namespace junto {
 
+/// A file of documents: plain text, or JSON Lines or CSV (format/text_records.h).
+struct TextSource {
+  std::string path;  // "cache:data/kjv.txt" stands in Junto's cache (scripts/fetch-data)
+  RecordFormat format = RecordFormat::kNone;
+  std::string field = "text";  // of a record: a key or a column
+
+  /// The format that the name's ending says.
+  TextSource(std::string file) : path(std::move(file)), format(record_format_of(path)) {}
+  TextSource(const char* file) : TextSource(std::string(file)) {}
+};
+
 struct TokenTextOptions {
-  std::vector<std::string> files;                  // "cache:data/kjv.txt" stands in Junto's cache (scripts/fetch-data)
-  std::string separator;                           // parts documents inside a file; empty: a file is a document
+  std::vector<TextSource> files;
+  std::string separator;                           // parts documents inside a plain file; empty: it is one
   float validation_share = 0.05f;                  // of the documents, chosen by their text, whatever the others are
   std::int64_t max_bytes = std::int64_t{1} << 30;  // of a file
   std::string tokenizer = {};                      // tokenizer.json, or a checkpoint with one; empty: see vocabulary

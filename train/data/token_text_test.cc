@@ -87,6 +87,35 @@ TEST(TokenText, APublishedTokenizerReadsTheText) {
             text.end_of_text == *tokenizer.id_of("<|im_end|>") ? 2 : 0);
 }
 
+TEST(TokenText, ARecordOfJsonLinesOrCsvIsADocument) {
+  const TestDirectory directory;
+  const std::string lines = directory.put("a.jsonl", "{\"text\": \"one\\n\\nlong\"}\n{\"text\": \"\"}\n"),
+                    table = directory.put("b.csv", "id,body\r\n1,\"t,\nwo\"\r\n");
+  const Json data = {{"files", Json::array({lines, {{"path", table}, {"column", "body"}}})},
+                     {"separator", "\n\n"},
+                     {"validation_share", 0}};
+  const TokenText text = read_token_text(parse_token_text(data, "r.json"), 4);
+  EXPECT_EQ(text.train_documents, 2);
+  EXPECT_EQ(text.train, (TokenIds{'o', 'n', 'e', '\n', '\n', 'l', 'o', 'n', 'g', 256, 't', ',', '\n', 'w', 'o', 256}));
+  const auto error = [](Json source) {
+    return error_of([&] {
+      read_token_text(
+          parse_token_text({{"files", Json::array({std::move(source)})}, {"validation_share", 0}}, "r.json"), 4);
+    });
+  };
+  EXPECT_NE(error(table).find("b.csv: has no column text, expected one of id, body"), std::string::npos);
+  EXPECT_NE(error({{"path", lines}, {"field", "body"}}).find("a.jsonl: line 1: body is missing"), std::string::npos);
+  EXPECT_NE(error({{"path", table}, {"field", "body"}}).find("files[0]: field is set, expected it with format jsonl"),
+            std::string::npos);
+  EXPECT_NE(error({{"path", lines}, {"format", "text"}, {"field", "a"}}).find("field is set"), std::string::npos);
+  EXPECT_EQ(error({{"path", lines}, {"format", "text"}}), "no error");
+  EXPECT_NE(error({{"pat", lines}}).find("path is missing"), std::string::npos);
+  EXPECT_NE(error(5).find("files[0]: is 5"), std::string::npos);
+  TokenTextOptions options{.files = {lines}, .separator = {}, .validation_share = 0};
+  options.max_bytes = 10;
+  EXPECT_NE(error_of([&] { read_token_text(options, 4); }).find("a.jsonl"), std::string::npos);
+}
+
 TEST(TokenText, ABatchFollowsFromSeedAndStepAlone) {
   TokenIds text(1000);
   for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<std::int32_t>(i % 257);

@@ -146,6 +146,9 @@ const char* const kWrong[] = {
     "data.files=[]",
     "data.files=README.md",
     "data.files=[3]",
+    "data.files=[{}]",
+    "data.files=[{\"path\":\"a.csv\",\"colum\":\"b\"}]",
+    "data.files=[{\"path\":\"a\",\"format\":\"xml\"}]",
     "data.validation_share=1",
     "data.vocabulary=10",
     "batch.length=0",
@@ -200,6 +203,7 @@ const std::vector<std::vector<std::string>> kRight = {
     {"model.free_experts={\"constant\":2,\"copy\":1,\"zero\":1}", "schedule.flops=1e12", "schedule.warmup_steps=0"},
     {"losses.entropy=0.1", "losses.entropy_kind=tsallis", "losses.entropy_order=2", "losses.orthogonality=1"},
     {"stages=[{\"from\":0.5,\"freeze\":[\"blk.*\"],\"experts\":16}]", "ramps={\"losses.z\":[[0,0.1],[1,0]]}"},
+    {"data.files=[\"a.csv\",{\"path\":\"b.csv\",\"column\":\"body\"},{\"path\":\"c\",\"format\":\"jsonl\"}]"},
     {"model.dense_layers=4", "model.dense_width=64", "data.vocabulary=300", "data.end_of_text=\"\""},
 };
 

@@ -320,7 +320,8 @@ TEST(Recipe, ThoseInTheRepositoryAreValid) {
     const std::string path = entry.path().string();
     if (path.ends_with(".schema.json")) continue;
     const Recipe recipe = parse_recipe(parse_json(read_text_file(path, 1 << 20), path), path);
-    for (const std::string& file : recipe.data.files) {
+    for (const TextSource& source : recipe.data.files) {
+      const std::string& file = source.path;
       if (file.starts_with("cache:data/") && file.ends_with(".txt")) {
         EXPECT_TRUE(texts.contains(file.substr(11, file.size() - 15))) << file;
       } else {
