@@ -31,9 +31,40 @@ constexpr Tables make_tables() {
 constexpr Tables kTables = make_tables();
 static_assert(std::endian::native == std::endian::little);
 
+#if defined(__x86_64__)
+[[gnu::target("sse4.2")]] std::uint32_t crc32c_by_instruction(std::span<const std::byte> bytes) {
+  std::uint64_t crc = ~std::uint32_t{0};
+  const std::byte* at = bytes.data();
+  std::size_t left = bytes.size();
+  for (; left >= kStep; at += kStep, left -= kStep) {
+    std::uint64_t word;
+    std::memcpy(&word, at, sizeof word);
+    crc = __builtin_ia32_crc32di(crc, word);
+  }
+  auto low = static_cast<std::uint32_t>(crc);
+  for (; left > 0; ++at, --left) low = __builtin_ia32_crc32qi(low, std::to_integer<std::uint8_t>(*at));
+  return ~low;
+}
+
+bool has_crc_instruction() {
+  return __builtin_cpu_supports("sse4.2");
+}
+#else
+constexpr auto crc32c_by_instruction = crc32c_by_table;
+
+bool has_crc_instruction() {
+  return false;
+}
+#endif
+
 }  // namespace
 
 std::uint32_t crc32c(std::span<const std::byte> bytes) {
+  static const bool by_instruction = has_crc_instruction();
+  return by_instruction ? crc32c_by_instruction(bytes) : crc32c_by_table(bytes);
+}
+
+std::uint32_t crc32c_by_table(std::span<const std::byte> bytes) {
   std::uint32_t crc = ~std::uint32_t{0};
   const std::byte* at = bytes.data();
   std::size_t left = bytes.size();

@@ -8,6 +8,10 @@
 
 namespace junto {
 
+/// By the processor's instruction where it has one (SSE 4.2).
 std::uint32_t crc32c(std::span<const std::byte> bytes);
+
+/// The same by tables: what crc32c() is held to.
+std::uint32_t crc32c_by_table(std::span<const std::byte> bytes);
 
 }  // namespace junto

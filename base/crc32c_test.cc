@@ -20,6 +20,18 @@ TEST(Crc32c, IsThatOfTheStandard) {
   EXPECT_EQ(crc_of(""), 0u);
 }
 
+TEST(Crc32c, TheInstructionAgreesWithTheTable) {
+  std::vector<std::byte> bytes;
+  std::uint32_t state = 1;
+  for (int i = 0; i < 300; ++i) bytes.push_back(static_cast<std::byte>((state = state * 1664525 + 1013904223) >> 24));
+  for (std::size_t begin = 0; begin < 9; ++begin) {
+    for (std::size_t size = 0; size + begin <= bytes.size(); ++size) {
+      const auto part = std::span<const std::byte>(bytes).subspan(begin, size);
+      ASSERT_EQ(crc32c(part), crc32c_by_table(part)) << "from " << begin << ", " << size << " bytes";
+    }
+  }
+}
+
 TEST(Crc32c, EveryFlippedBitShows) {
   for (const std::size_t size : {1u, 7u, 8u, 9u, 64u}) {
     std::string text(size, 'x');
