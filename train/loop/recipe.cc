@@ -198,6 +198,11 @@ std::vector<Ramp> parse_ramps(const Json& json, std::string_view where) {
 /// Every value that a ramp will take must be one that the field itself may have.
 void check_ramps(const Recipe& recipe, std::string_view where) {
   for (const Ramp& ramp : recipe.ramps) {
+    const OptimizerOptions& optimizer = recipe.optimizer;
+    if (ramp.field == "optimizer.beta1" && optimizer.kind == OptimizerOptions::Kind::kAdafactor &&
+        optimizer.beta1 == 0.0f)
+      fail(where,
+           "ramps: optimizer.beta1 is set, expected optimizer.beta1 above 0 first: adafactor has no moment then");
     for (const auto& [share, value] : ramp.points) {
       const std::size_t dot = ramp.field.find('.');
       const std::string object = ramp.field.substr(0, dot), place = std::string(where) + ": ramps";

@@ -156,6 +156,7 @@ const char* const kWrong[] = {
     "losses.balance_weights=[1,1,1,1,1,1,1,-1]",
     "optimizer.kind=adam",
     "optimizer.beta2=1",
+    "optimizer={\"kind\":\"adafactor\",\"beta2_exponent\":2}",
     "schedule.flops=0",
     "schedule.final_share=2",
     "stages={}",
@@ -204,6 +205,7 @@ const std::vector<std::vector<std::string>> kRight = {
     {"losses.entropy=0.1", "losses.entropy_kind=tsallis", "losses.entropy_order=2", "losses.orthogonality=1"},
     {"stages=[{\"from\":0.5,\"freeze\":[\"blk.*\"],\"experts\":16}]", "ramps={\"losses.z\":[[0,0.1],[1,0]]}"},
     {"data.files=[\"a.csv\",{\"path\":\"b.csv\",\"column\":\"body\"},{\"path\":\"c\",\"format\":\"jsonl\"}]"},
+    {"optimizer={\"kind\":\"adafactor\",\"relative_step\":false,\"clip_update\":2,\"beta1\":0.9}"},
     {"model.dense_layers=4", "model.dense_width=64", "data.vocabulary=300", "data.end_of_text=\"\""},
 };
 

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "moe/json_fields.h"
+#include "train/loop/adafactor.h"
 
 namespace junto {
 namespace {
@@ -121,7 +122,7 @@ std::unique_ptr<LanguageModel> grown_model(const LanguageModel& from, const Lang
   const at::Tensor values = moved(old.values(), old, now);
   now.values().copy_(values);
   optimizer.first = moved(optimizer.first, old, now);
-  optimizer.second = moved(optimizer.second, old, now);
+  optimizer.second = optimizer.factored ? moved_factors(optimizer.second, old, now) : moved(optimizer.second, old, now);
   optimizer.average = moved(optimizer.average, old, now);
   Random random(seed);
   for (std::size_t layer = 0; layer < model->blocks().size(); ++layer) {

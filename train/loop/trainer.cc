@@ -281,7 +281,7 @@ std::vector<std::pair<std::string, at::Tensor>> Trainer::state_tensors() const {
   for (const LanguageModel::RouterPlace& router : model_->routers()) {
     if (router.selection_bias.defined()) out.emplace_back(router.bias_name, router.selection_bias);
   }
-  out.emplace_back("optimizer.first", optimizer_.first);
+  if (optimizer_.first.defined()) out.emplace_back("optimizer.first", optimizer_.first);
   if (optimizer_.second.defined()) out.emplace_back("optimizer.second", optimizer_.second);
   if (optimizer_.average.defined()) out.emplace_back("optimizer.average", optimizer_.average);
   return out;
