@@ -53,8 +53,9 @@ Ledger ledger_from(const Json& json) {
 }
 
 Ledger work_of_batch(const LanguageModelShape& s, std::int64_t tokens, std::int64_t length, std::int64_t expert_rows,
-                     std::int64_t busy_experts) {
+                     std::int64_t busy_experts, bool recomputed) {
   constexpr double kBackward = 3.0;  // forward, and two products of the same size backward
+  const double of_blocks = kBackward + (recomputed ? 1.0 : 0.0);
   const double T = static_cast<double>(tokens), D = static_cast<double>(s.hidden);
   const double V = static_cast<double>(s.vocabulary), E = s.router.experts;
   const double q = static_cast<double>(s.heads * s.head_dim), kv = static_cast<double>(s.kv_heads * s.head_dim);
@@ -70,15 +71,15 @@ Ledger work_of_batch(const LanguageModelShape& s, std::int64_t tokens, std::int6
   Ledger out;
   out.tokens = tokens;
   out.expert_rows = expert_rows;
-  out.work.attention = kBackward * T * (2 * projections + layers * 4 * static_cast<double>(length) * q);
-  out.work.router = kBackward * T * routed * router;
-  out.work.experts = kBackward * static_cast<double>(expert_rows) * 2 * expert;
-  out.work.dense = kBackward * T * 2 * dense;
+  out.work.attention = of_blocks * T * (2 * projections + layers * 4 * static_cast<double>(length) * q);
+  out.work.router = of_blocks * T * routed * router;
+  out.work.experts = of_blocks * static_cast<double>(expert_rows) * 2 * expert;
+  out.work.dense = of_blocks * T * 2 * dense;
   out.work.head = kBackward * T * 2 * D * V;
   // Softmax and its gradient: maximum, difference, exponential, sum, quotient; difference and product.
   out.work.losses = 7 * T * (V + routed * s.rounds.count * E);
-  const double read = projections + dense + D * V + routed * router / 2 + static_cast<double>(busy_experts) * expert;
-  out.bytes = 4.0 * kBackward * read;  // read forward and backward, gradients written
+  const double read = projections + dense + routed * router / 2 + static_cast<double>(busy_experts) * expert;
+  out.bytes = 4.0 * (of_blocks * read + kBackward * D * V);  // read forward and backward, gradients written
   out.flops = out.work.sum();
   return out;
 }

@@ -39,9 +39,9 @@ Json to_json(const Ledger& ledger);
 Ledger ledger_from(const Json& json);
 
 /// What forward and backward of `tokens` tokens in sequences of `length` cost. `expert_rows` over all layers;
-/// `busy_experts` of them were given rows.
+/// `busy_experts` of them were given rows. `recomputed`: blocks run twice forward (LanguageModel::Activations).
 Ledger work_of_batch(const LanguageModelShape& shape, std::int64_t tokens, std::int64_t length,
-                     std::int64_t expert_rows, std::int64_t busy_experts);
+                     std::int64_t expert_rows, std::int64_t busy_experts, bool recomputed = false);
 /// Of losses.orthogonality in one step, which does not depend on the batch.
 Ledger work_of_orthogonality(const LanguageModelShape& shape);
 /// What an update of `parameters` values costs.

@@ -30,6 +30,8 @@ BatchOptions parse_batch(const Json& json, std::string_view where) {
   fields.read("length", 1, kLargest, options.length, "Tokens of a sequence, at most model.context");
   fields.read("micro_batches", 1, kLargest, options.micro_batches,
               "A divisor of sequences: gradients of so many parts are added up");
+  fields.read("recompute_activations", options.recompute_activations,
+              "Less memory for more work: backward computes each block's activations again");
   if (!fields.finish()) return options;
   if (options.sequences % options.micro_batches != 0) {
     fields.fail_at("micro_batches", std::to_string(options.micro_batches) + ", expected a divisor of " +

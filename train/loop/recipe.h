@@ -32,7 +32,8 @@ namespace junto {
 struct BatchOptions {
   std::int64_t sequences = 8;
   std::int64_t length = 128;
-  std::int64_t micro_batches = 1;  // a divisor of sequences: gradients of that many parts are added up
+  std::int64_t micro_batches = 1;      // a divisor of sequences: gradients of that many parts are added up
+  bool recompute_activations = false;  // keeps a block's input alone until backward, which computes the rest again
 };
 
 /// Factors of the losses of routing beside cross entropy; 0: none. Each is the mean over routed layers.

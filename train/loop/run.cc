@@ -1,6 +1,7 @@
 #include "train/loop/run.h"
 
 #include <omp.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,6 +13,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "cli/interrupt.h"
+#include "cli/number_text.h"
 #include "train/loop/run_log.h"
 #include "train/loop/trainer.h"
 #include "train/nn/blas.h"
@@ -84,6 +86,16 @@ void print_summary(const Trainer& trainer) {
                format_quantity(static_cast<double>(text.validation.size()), "tokens").c_str(),
                static_cast<long long>(text.validation_documents), length.c_str(),
                format_quantity(static_cast<double>(recipe.batch.sequences * recipe.batch.length), "tokens").c_str());
+  std::fprintf(stderr, "weights, gradients and moments: %s; activations of a block %s\n",
+               bytes_text(static_cast<std::uint64_t>(trainer.state_bytes())).c_str(),
+               recipe.batch.recompute_activations ? "are computed twice" : "are kept");
+}
+
+/// Of the process, text and libraries with it.
+std::uint64_t peak_memory_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
 }
 
 /// A few steps of the same recipe, in a folder of its own that is begun anew.
@@ -183,7 +195,7 @@ int run_training(const RunRequest& request) {
               format_quantity(trainer.ledger().flops, "FLOP").c_str());
   if (losses.train > 0.0) std::printf(", loss %.4f", losses.train);
   if (losses.validation > 0.0) std::printf(", validation %.4f nats a token", losses.validation);
-  std::printf("\n");
+  std::printf(", %s of memory at most\n", bytes_text(peak_memory_bytes()).c_str());
   return 0;
 }
 

@@ -94,7 +94,9 @@ void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses
                               StepReport& report, std::vector<at::Tensor>& load) {
   const double share = 1.0 / static_cast<double>(recipe_.batch.micro_batches);
   const RouterSpec& router = model_->shape().router;
-  const LanguageModel::Output out = model_->forward(batch.inputs, &draws);
+  const bool again = recipe_.batch.recompute_activations;
+  const LanguageModel::Output out = model_->forward(
+      batch.inputs, &draws, again ? LanguageModel::Activations::kRecomputed : LanguageModel::Activations::kKept);
   at::Tensor loss = cross_entropy(out.logits, batch.targets);
   report.loss += loss.item<double>() * share;
   std::int64_t expert_rows = 0, busy = 0;
@@ -129,7 +131,7 @@ void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses
     }
   }
   (loss * share).backward();
-  report.work += work_of_batch(model_->shape(), batch.inputs.numel(), batch.inputs.size(1), expert_rows, busy);
+  report.work += work_of_batch(model_->shape(), batch.inputs.numel(), batch.inputs.size(1), expert_rows, busy, again);
 }
 
 // Once a step, when finish_gradients() has been: experts' gradients are overwritten in place before that.
@@ -234,6 +236,11 @@ void Trainer::balance(const LossOptions& losses, const std::vector<at::Tensor>& 
     report.idle += (rows == 0).to(at::kDouble).mean().item<double>() / layers;
     report.load.emplace_back(rows.data_ptr<double>(), rows.data_ptr<double>() + rows.numel());
   }
+}
+
+std::int64_t Trainer::state_bytes() const {
+  const Parameters& parameters = model_->parameters();
+  return static_cast<std::int64_t>(parameters.values().nbytes() + parameters.gradients().nbytes()) + optimizer_.bytes();
 }
 
 double Trainer::evaluate() {

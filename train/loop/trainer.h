@@ -57,6 +57,8 @@ class Trainer {
   const LanguageModel& model() const { return *model_; }
   const TokenText& text() const { return text_; }
   const Ledger& ledger() const { return ledger_; }
+  /// Bytes of weights, gradients, moments and average: what training holds between two steps.
+  std::int64_t state_bytes() const;
   std::int64_t step() const { return optimizer_.step; }
   RunPosition position() const { return {step(), ledger_.flops}; }
   double share_done() const { return junto::share_done(recipe_.schedule, position()); }

@@ -3,28 +3,15 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
-#include <limits>
 
 #include "base/error.h"
 #include "moe/json_fields.h"
 #include "train/nn/expert_activation.h"
-#include "train/nn/feed_forward.h"
 
 namespace junto {
 namespace {
 
 constexpr std::int64_t kLargest = 1 << 20;
-
-at::Tensor norm_rows(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  return x * at::rsqrt(x.square().mean(-1, /*keepdim=*/true) + eps) * weight;
-}
-
-/// Rotates halves of the head: x [B, heads, S, head_dim]; cosine and sine [S, head_dim / 2].
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
-  const std::int64_t half = x.size(3) / 2;
-  const at::Tensor first = x.narrow(3, 0, half), second = x.narrow(3, half, half);
-  return at::cat({first * cosine - second * sine, second * cosine + first * sine}, 3);
-}
 
 /// {"constant": 2, "copy": 1, "zero": 1}: of the router's experts, the last so many.
 void read_free_experts(const Json& json, std::string_view where, MoeShape& shape) {
@@ -173,70 +160,6 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed) : sha
           static_cast<float>(std::sin(static_cast<double>(position) * frequency));
     }
   }
-}
-
-at::Tensor LanguageModel::attention(const Block& block, const at::Tensor& x, std::int64_t sequences,
-                                    std::int64_t length) const {
-  const LanguageModelShape& s = shape_;
-  const auto heads_of = [&](const at::Tensor& weight, std::int64_t heads) {
-    return project(x, weight).view({sequences, length, heads, s.head_dim});
-  };
-  at::Tensor q = heads_of(block.q, s.heads), k = heads_of(block.k, s.kv_heads), v = heads_of(block.v, s.kv_heads);
-  if (s.qk_norm) {
-    q = norm_rows(q, block.q_norm, s.norm_eps);
-    k = norm_rows(k, block.k_norm, s.norm_eps);
-  }
-  const at::Tensor cosine = cosine_.narrow(0, 0, length), sine = sine_.narrow(0, 0, length);
-  q = rotate(q.transpose(1, 2), cosine, sine);
-  k = rotate(k.transpose(1, 2), cosine, sine);
-  v = v.transpose(1, 2);
-  if (s.kv_heads < s.heads) {  // head h reads keys and values of head h / (heads / kv_heads)
-    const std::int64_t shared = s.heads / s.kv_heads;
-    const auto repeat = [&](const at::Tensor& t) {
-      return t.unsqueeze(2)
-          .expand({sequences, s.kv_heads, shared, length, s.head_dim})
-          .reshape({sequences, s.heads, length, s.head_dim});
-    };
-    k = repeat(k);
-    v = repeat(v);
-  }
-  const double scale = 1.0 / std::sqrt(static_cast<double>(s.head_dim));
-  const at::Tensor later = at::ones({length, length}, at::kBool).triu(1);
-  at::Tensor scores = at::matmul(q * scale, k.transpose(2, 3));
-  scores = scores.masked_fill(later, -std::numeric_limits<double>::infinity());
-  const at::Tensor mixed = at::matmul(at::softmax(scores, 3), v);
-  return project(mixed.transpose(1, 2).reshape({sequences * length, s.heads * s.head_dim}), block.output);
-}
-
-LanguageModel::Output LanguageModel::forward(const at::Tensor& tokens, const DrawPlace* draws) const {
-  const LanguageModelShape& s = shape_;
-  const std::int64_t sequences = tokens.size(0), length = tokens.size(1);
-  TORCH_CHECK(length <= s.context, "LanguageModel: ", length, " tokens, expected 1..", s.context);
-  const at::Tensor ids = tokens.reshape({-1}).contiguous();
-  MoePass pass;
-  pass.training = draws != nullptr;
-  if (draws != nullptr) pass.place = *draws;
-  if (std::holds_alternative<Given>(s.router.select)) {
-    pass.keys.assign(ids.data_ptr<std::int64_t>(), ids.data_ptr<std::int64_t>() + ids.numel());
-  }
-  ResidualMoments moments;
-  std::vector<at::Tensor> read;  // by the routed layers so far
-  at::Tensor x = at::embedding(embedding_, ids);
-  for (std::int64_t layer = 0; layer < s.layers; ++layer) {
-    const Block& block = blocks_[layer];
-    x = x + attention(block, norm_rows(x, block.attn_norm, s.norm_eps), sequences, length);
-    if (!s.routed(layer)) {
-      x = x + feed_forward(s.activation, norm_rows(x, block.ffn_norm, s.norm_eps), block.gate_up, block.down);
-      continue;
-    }
-    const ResidualRule& rule = s.residual_of(layer);
-    read.push_back(norm_rows(look_ahead(rule, x, moments), block.ffn_norm, s.norm_eps));
-    const auto back = static_cast<std::size_t>(s.router_back);
-    const at::Tensor router_input = back > 0 && read.size() > back ? read[read.size() - 1 - back] : at::Tensor();
-    const at::Tensor out = moe_layer(s, routers_, block, read.back(), pass, router_input);
-    x = join_residual(rule, x, out, read.back(), moments);
-  }
-  return {.logits = project(norm_rows(x, output_norm_, s.norm_eps), head()), .routed = std::move(pass.routed)};
 }
 
 std::vector<LanguageModel::RouterPlace> LanguageModel::routers() const {

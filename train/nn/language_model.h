@@ -56,9 +56,14 @@ class LanguageModel {
     at::Tensor logits;                // [sequences * length, V]
     std::vector<RoutedUnits> routed;  // of each routing: routed layers in order, each with its rounds
   };
+  /// Whether a block's activations are kept for backward, or its input alone, and backward computes them again.
+  /// Gradients are the same, to the bit.
+  enum class Activations : std::uint8_t { kKept, kRecomputed };
   /// tokens [sequences, length], int64. As the finished model computes; with `draws` as it does in training: with the
-  /// noise, capacity and rules that training has, drawn from there.
-  Output forward(const at::Tensor& tokens, const DrawPlace* draws = nullptr) const;
+  /// noise, capacity and rules that training has, drawn from there. Where activations are recomputed, the model must
+  /// not change before backward.
+  Output forward(const at::Tensor& tokens, const DrawPlace* draws = nullptr,
+                 Activations activations = Activations::kKept) const;
 
   /// With the parameters of its experts. A dense layer has no routers, and `gate_up` [2F, D] or [F, D] and `down` [D,
   /// F] are those of its only network.
@@ -87,6 +92,10 @@ class LanguageModel {
   const at::Tensor& head() const { return shape_.tied_embeddings ? embedding_ : head_; }
 
  private:
+  struct Stream;
+  void run_block(std::int64_t layer, std::int64_t sequences, std::int64_t length, Stream& stream) const;
+  /// The same, with nothing kept for backward but what it was given.
+  void run_block_twice(std::int64_t layer, std::int64_t sequences, std::int64_t length, Stream& stream) const;
   at::Tensor attention(const Block& block, const at::Tensor& x, std::int64_t sequences, std::int64_t length) const;
 
   LanguageModelShape shape_;

@@ -1,0 +1,167 @@
+// The forward pass of LanguageModel.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "train/nn/feed_forward.h"
+#include "train/nn/language_model.h"
+#include "train/nn/recompute.h"
+
+namespace junto {
+namespace {
+
+at::Tensor norm_rows(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  return x * at::rsqrt(x.square().mean(-1, /*keepdim=*/true) + eps) * weight;
+}
+
+/// Rotates halves of the head: x [B, heads, S, head_dim]; cosine and sine [S, head_dim / 2].
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
+  const std::int64_t half = x.size(3) / 2;
+  const at::Tensor first = x.narrow(3, 0, half), second = x.narrow(3, half, half);
+  return at::cat({first * cosine - second * sine, second * cosine + first * sine}, 3);
+}
+
+/// The place of the very same tensor, or the size where it is not there.
+std::size_t place_of(const std::vector<at::Tensor>& tensors, const at::Tensor& tensor) {
+  const auto found =
+      std::find_if(tensors.begin(), tensors.end(), [&](const at::Tensor& t) { return t.is_same(tensor); });
+  return static_cast<std::size_t>(found - tensors.begin());
+}
+
+}  // namespace
+
+/// What travels from block to block.
+struct LanguageModel::Stream {
+  at::Tensor x;  // [rows, D]
+  ResidualMoments moments;
+  std::vector<at::Tensor> read;  // by the routed layers so far, where routers look back
+  MoePass pass;
+
+  /// All tensors that are there, in an order of their own.
+  std::vector<at::Tensor*> tensors() {
+    std::vector<at::Tensor*> all = {&x, &moments.m, &moments.p, &moments.v, &pass.carried_logits};
+    for (at::Tensor& one : read) all.push_back(&one);
+    for (RoutedUnits& r : pass.routed)
+      all.insert(all.end(), {&r.logits, &r.scores, &r.weights, &r.clean_logits, &r.deviation});
+    std::erase_if(all, [](const at::Tensor* tensor) { return !tensor->defined(); });
+    return all;
+  }
+};
+
+at::Tensor LanguageModel::attention(const Block& block, const at::Tensor& x, std::int64_t sequences,
+                                    std::int64_t length) const {
+  const LanguageModelShape& s = shape_;
+  const auto heads_of = [&](const at::Tensor& weight, std::int64_t heads) {
+    return project(x, weight).view({sequences, length, heads, s.head_dim});
+  };
+  at::Tensor q = heads_of(block.q, s.heads), k = heads_of(block.k, s.kv_heads), v = heads_of(block.v, s.kv_heads);
+  if (s.qk_norm) {
+    q = norm_rows(q, block.q_norm, s.norm_eps);
+    k = norm_rows(k, block.k_norm, s.norm_eps);
+  }
+  const at::Tensor cosine = cosine_.narrow(0, 0, length), sine = sine_.narrow(0, 0, length);
+  q = rotate(q.transpose(1, 2), cosine, sine);
+  k = rotate(k.transpose(1, 2), cosine, sine);
+  v = v.transpose(1, 2);
+  if (s.kv_heads < s.heads) {  // head h reads keys and values of head h / (heads / kv_heads)
+    const std::int64_t shared = s.heads / s.kv_heads;
+    const auto repeat = [&](const at::Tensor& t) {
+      return t.unsqueeze(2)
+          .expand({sequences, s.kv_heads, shared, length, s.head_dim})
+          .reshape({sequences, s.heads, length, s.head_dim});
+    };
+    k = repeat(k);
+    v = repeat(v);
+  }
+  const double scale = 1.0 / std::sqrt(static_cast<double>(s.head_dim));
+  const at::Tensor later = at::ones({length, length}, at::kBool).triu(1);
+  at::Tensor scores = at::matmul(q * scale, k.transpose(2, 3));
+  scores = scores.masked_fill(later, -std::numeric_limits<double>::infinity());
+  const at::Tensor mixed = at::matmul(at::softmax(scores, 3), v);
+  return project(mixed.transpose(1, 2).reshape({sequences * length, s.heads * s.head_dim}), block.output);
+}
+
+void LanguageModel::run_block(std::int64_t layer, std::int64_t sequences, std::int64_t length, Stream& stream) const {
+  const LanguageModelShape& s = shape_;
+  const Block& block = blocks_[layer];
+  stream.x = stream.x + attention(block, norm_rows(stream.x, block.attn_norm, s.norm_eps), sequences, length);
+  if (!s.routed(layer)) {
+    const at::Tensor read = norm_rows(stream.x, block.ffn_norm, s.norm_eps);
+    stream.x = stream.x + feed_forward(s.activation, read, block.gate_up, block.down);
+    return;
+  }
+  const ResidualRule& rule = s.residual_of(layer);
+  const at::Tensor read = norm_rows(look_ahead(rule, stream.x, stream.moments), block.ffn_norm, s.norm_eps);
+  at::Tensor router_input;
+  if (s.router_back > 0) {
+    const auto back = static_cast<std::size_t>(s.router_back);
+    if (stream.read.size() >= back) router_input = stream.read[stream.read.size() - back];
+    stream.read.push_back(read);
+  }
+  const at::Tensor out = moe_layer(s, routers_, block, read, stream.pass, router_input);
+  stream.x = join_residual(rule, stream.x, out, read, stream.moments);
+}
+
+void LanguageModel::run_block_twice(std::int64_t layer, std::int64_t sequences, std::int64_t length,
+                                    Stream& stream) const {
+  std::vector<RoutedUnits> routed = std::exchange(stream.pass.routed, {});
+  Stream begin = stream, result;
+  std::vector<at::Tensor> inputs;
+  for (at::Tensor* tensor : begin.tensors()) {
+    inputs.push_back(*tensor);
+    *tensor = tensor->detach();  // the function must not hold on to what came before it
+  }
+  // Gives every tensor that is new, once; the first call leaves all that a block makes in `result`.
+  const auto body = [this, layer, sequences, length, begin, keep = &result](const auto& given) mutable {
+    Stream own = begin;
+    const std::vector<at::Tensor*> places = own.tensors();
+    for (std::size_t i = 0; i < places.size(); ++i) *places[i] = given[i];
+    run_block(layer, sequences, length, own);
+    std::vector<at::Tensor> outs;
+    for (const at::Tensor* tensor : own.tensors()) {
+      if (place_of(given, *tensor) == given.size() && place_of(outs, *tensor) == outs.size()) outs.push_back(*tensor);
+    }
+    if (keep != nullptr) *std::exchange(keep, nullptr) = std::move(own);
+    return outs;
+  };
+  const std::vector<at::Tensor> outs = recomputed(body, inputs);
+  std::vector<at::Tensor> seen;
+  for (at::Tensor* tensor : result.tensors()) {
+    if (place_of(inputs, *tensor) < inputs.size()) continue;
+    const std::size_t place = place_of(seen, *tensor);
+    if (place == seen.size()) seen.push_back(*tensor);
+    *tensor = outs[place];
+  }
+  routed.insert(routed.end(), result.pass.routed.begin(), result.pass.routed.end());
+  stream = std::move(result);
+  stream.pass.routed = std::move(routed);
+}
+
+LanguageModel::Output LanguageModel::forward(const at::Tensor& tokens, const DrawPlace* draws,
+                                             Activations activations) const {
+  const LanguageModelShape& s = shape_;
+  const std::int64_t sequences = tokens.size(0), length = tokens.size(1);
+  TORCH_CHECK(length <= s.context, "LanguageModel: ", length, " tokens, expected 1..", s.context);
+  const at::Tensor ids = tokens.reshape({-1}).contiguous();
+  Stream stream;
+  stream.pass.training = draws != nullptr;
+  if (draws != nullptr) stream.pass.place = *draws;
+  if (std::holds_alternative<Given>(s.router.select)) {
+    stream.pass.keys.assign(ids.data_ptr<std::int64_t>(), ids.data_ptr<std::int64_t>() + ids.numel());
+  }
+  stream.x = at::embedding(embedding_, ids);
+  for (std::int64_t layer = 0; layer < s.layers; ++layer) {
+    if (activations == Activations::kRecomputed) {
+      run_block_twice(layer, sequences, length, stream);
+    } else {
+      run_block(layer, sequences, length, stream);
+    }
+  }
+  return {.logits = project(norm_rows(stream.x, output_norm_, s.norm_eps), head()),
+          .routed = std::move(stream.pass.routed)};
+}
+
+}  // namespace junto
