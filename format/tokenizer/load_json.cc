@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::int64_t kMaxId = (std::int64_t{1} << 31) - 2;
 constexpr std::int64_t kMaxGaps = 1 << 18;  // ids without a token below the highest: memory for nothing
-constexpr std::size_t kMaxContentBytes = 1024;
+constexpr std::size_t kMaxAddedTokenBytes = 1024;
 
 void check_gaps(std::int64_t highest, std::size_t tokens, std::string_view where) {
   if (highest >= static_cast<std::int64_t>(tokens) + kMaxGaps) {
@@ -150,9 +150,9 @@ void load_added_tokens(const Field& list, TokenizerParts& parts) {
     AddedToken token;
     token.content = entry.at("content").string();
     if (token.content.empty()) continue;
-    if (token.content.size() > kMaxContentBytes) {
+    if (token.content.size() > kMaxAddedTokenBytes) {
       fail(list.where, entry.path + ".content has " + std::to_string(token.content.size()) +
-                           " bytes, expected at most " + std::to_string(kMaxContentBytes));
+                           " bytes, expected at most " + std::to_string(kMaxAddedTokenBytes));
     }
     // The model's own id holds where it has the token.
     token.id = static_cast<TokenId>(entry.at("id").integer(0, kMaxId));

@@ -12,7 +12,7 @@ namespace junto {
 namespace {
 
 constexpr double kNone = -std::numeric_limits<double>::infinity();
-enum Purpose : std::uint64_t { kExpert = 11, kPoint = 12 };
+enum MixerDraw : std::uint64_t { kExpert = 11, kPoint = 12 };
 
 /// out[e]: logit e is too far below `best` to be compared with it, or no candidate.
 void leave_out_far(const SparseMixer& rule, const float* row, std::int64_t experts, float best, bool* out) {
