@@ -52,6 +52,11 @@ bool wants_q8(const Linear& linear, ActivationType activations) {
   return activations == ActivationType::kQ8 && takes_q8(linear.weights);
 }
 
+// Matrices by column make a Q8 form of their own.
+bool reads_q8_rows(const Linear& linear, ActivationType activations) {
+  return wants_q8(linear, activations) && !is_by_column(linear.weights.layout);
+}
+
 std::size_t hidden_of_width(std::int64_t width, ExpertScratch& scratch) {
   for (std::size_t i = 0; i < scratch.hidden_count; ++i) {
     if (scratch.hidden[i].width == width) return i;
@@ -69,9 +74,8 @@ void reserve_hidden(const Call& call, Job& job) {
   Hidden& hidden = call.scratch.hidden[job.hidden];
   job.first_row = hidden.rows;
   hidden.rows += std::ssize(job.slots);
-  const bool quantise = wants_q8(job.expert->down, call.activations);
-  hidden.quantise |= quantise;
-  hidden.in_rows |= quantise && !is_by_column(job.expert->down.weights.layout);
+  hidden.quantise |= wants_q8(job.expert->down, call.activations);
+  hidden.in_rows |= reads_q8_rows(job.expert->down, call.activations);
 }
 
 ExpertUse plan_jobs(std::span<const ExpertWeights* const> experts, const Call& call) {
@@ -430,7 +434,7 @@ void run_down(const Call& call) {
 void quantise_for(const Linear& down, ActivationType activations, ActivationRows& rows) {
   if (!wants_q8(down, activations)) return;
   rows.reserve_q8();
-  if (!is_by_column(down.weights.layout)) rows.quantise(0, rows.rows());
+  if (reads_q8_rows(down, activations)) rows.quantise(0, rows.rows());
 }
 
 ExpertUse run_experts(std::span<const ExpertWeights* const> experts, const RoutePlan& plan, const ExpertGroups& groups,
