@@ -400,7 +400,7 @@ void ExpertCache::arrived(const ExpertReads::Job& job, std::exception_ptr error)
     slot.guessed = slot.kept = slot.abandoned = false;
   } else {
     slot.state = slot.error ? State::kFailed : State::kReady;
-    if (slot.error && !error_) error_ = slot.error;
+    if (slot.error && !error_) error_ = std::move(slot.error);
   }
   has_news_.notify_all();
 }

@@ -128,14 +128,15 @@ void ExpertReads::add_reads(std::size_t index) {
   } while (at < bytes);
 }
 
+// An error has one owner at a time, which hands it on: what its last owner frees, no other thread may still read.
 void ExpertReads::take_results() {
-  while (const std::optional<BlockResult> result = queue_->take()) {
+  while (std::optional<BlockResult> result = queue_->take()) {
     const auto index = static_cast<std::size_t>(result->tag >> 32);
     const std::size_t at = static_cast<std::uint32_t>(result->tag) * kDirectAlignment;
     {
       const std::lock_guard lock(mutex_);
       Staging& staging = stagings_[index];
-      if (result->error) staging.error = result->error;
+      if (!staging.error) staging.error = std::move(result->error);
       const std::size_t end = at + result->bytes;
       const bool whole = end % kDirectAlignment == 0 && result->bytes > 0;
       if (!whole) staging.got = std::min(staging.got, end);
@@ -147,8 +148,8 @@ void ExpertReads::take_results() {
 
 // All pieces of a matrix have come.
 void ExpertReads::finish(std::size_t index) {
+  std::exception_ptr error = std::move(stagings_[index].error);
   const Staging staging = stagings_[index];
-  std::exception_ptr error = staging.error;
   try {
     if (!error && staging.job.to) put(staging);
   } catch (...) {
@@ -160,14 +161,14 @@ void ExpertReads::finish(std::size_t index) {
     if (staging.priority == Priority::kPrefetch) --prefetches_in_flight_;
     start_reads();
     if (!staging.job.to) {
-      if (error) measure_error_ = error;
+      if (error) measure_error_ = std::move(error);
       measured_bytes_ += static_cast<std::int64_t>(staging.got);
       --measured_left_;
       measured_.notify_one();
       return;
     }
   }
-  done_(staging.job, error);
+  done_(staging.job, std::move(error));
 }
 
 double ExpertReads::measure(std::span<const Job> jobs, double seconds) {
