@@ -169,26 +169,38 @@ constexpr RampField kRampFields[] = {
     {"optimizer.beta2", [](Scalars& s) -> float& { return s.optimizer.beta2; }},
     {"optimizer.weight_decay", [](Scalars& s) -> float& { return s.optimizer.weight_decay; }},
     {"optimizer.clip_norm", [](Scalars& s) -> float& { return s.optimizer.clip_norm; }},
+    {"router_training.amount", [](Scalars& s) -> float& { return s.router_training.amount; }},
+    {"router_training.temperature", [](Scalars& s) -> float& { return s.router_training.temperature; }},
 };
 
 std::vector<Ramp> parse_ramps(const Json& json, std::string_view where) {
-  constexpr std::string_view kPoints = R"({"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 2,
-    "maxItems": 2, "prefixItems": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "number"}]}})";
+  constexpr std::string_view kPoints = R"({"oneOf": [
+    {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 2, "maxItems": 2,
+     "prefixItems": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "number"}]}},
+    {"type": "object", "additionalProperties": false, "required": ["exponential"],
+     "properties": {"exponential": {"description": "Points between which equal shares are equal factors",
+       "type": "array", "minItems": 1, "items": {"type": "array", "minItems": 2, "maxItems": 2,
+       "prefixItems": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "number", "exclusiveMinimum": 0}]}}}}]})";
   JsonFields fields(json, where, "ramps");
   std::vector<Ramp> out;
   for (const RampField& field : kRampFields) {
-    const Json* points = fields.by_hand(field.name, kPoints, "[[share of the run, value], ...], shares ascending");
-    if (points == nullptr) continue;
+    const Json* found = fields.by_hand(
+        field.name, kPoints, "[[share of the run, value], ...], shares ascending; or {\"exponential\": the same}");
+    if (found == nullptr) continue;
     Ramp ramp{.field = std::string(field.name), .points = {}};
     const auto refuse = [&] {
-      fields.fail_at(field.name,
-                     quoted(*points) + ", expected [[share of the run, value], ...], shares 0..1 ascending");
+      fields.fail_at(field.name, quoted(*found) +
+                                     ", expected [[share of the run, value], ...], shares 0..1 ascending, or "
+                                     "{\"exponential\": the same with values above 0}");
     };
+    ramp.exponential = found->is_object() && found->size() == 1 && found->contains("exponential");
+    const Json* points = ramp.exponential ? &found->at("exponential") : found;
     if (!points->is_array() || points->empty()) refuse();
     for (const Json& point : *points) {
       if (!point.is_array() || point.size() != 2 || !point[0].is_number() || !point[1].is_number()) refuse();
       const double share = point[0].get<double>();
       if (share < 0.0 || share > 1.0 || (!ramp.points.empty() && share <= ramp.points.back().first)) refuse();
+      if (ramp.exponential && !(point[1].get<double>() > 0.0)) refuse();
       ramp.points.emplace_back(share, point[1].get<double>());
     }
     out.push_back(std::move(ramp));
@@ -208,10 +220,12 @@ void check_ramps(const Recipe& recipe, std::string_view where) {
     for (const auto& [share, value] : ramp.points) {
       const std::size_t dot = ramp.field.find('.');
       const std::string object = ramp.field.substr(0, dot), place = std::string(where) + ": ramps";
-      Json changed = recipe.json.value(object, Json::object());
+      Json changed = object == "router_training" ? Json::object() : recipe.json.value(object, Json::object());
       changed[ramp.field.substr(dot + 1)] = value;
       if (object == "losses") {
         parse_losses(changed, recipe.model, recipe.model.router, place);
+      } else if (object == "router_training") {
+        parse_router_training(changed, recipe.model.router, place);
       } else {
         parse_optimizer(changed, place);
       }
@@ -237,7 +251,7 @@ double bias_rate_at(const LossOptions& losses, std::int64_t n) {
 }
 
 Scalars scalars_at(const Recipe& recipe, double share) {
-  Scalars scalars{recipe.losses, recipe.optimizer};
+  Scalars scalars{recipe.losses, recipe.optimizer, stage_at(recipe.stages, recipe.model, share).router_training};
   for (const Ramp& ramp : recipe.ramps) {
     for (const RampField& field : kRampFields) {
       if (field.name == ramp.field) field.of(scalars) = static_cast<float>(value_at(ramp, share));
@@ -275,6 +289,8 @@ Recipe parse_recipe(const Json& json, std::string_view where) {
       parse_stages(fields.list("stages", "a list", "What changes in mid-run, ascending by from"), recipe.model, where);
   for (const Stage& stage : recipe.stages) {
     if (stage.router) parse_losses(losses, recipe.model, *stage.router, std::string(where) + ": stages");
+    if (stage.router_training && recipe.losses.load != 0.0f)
+      fields.fail_at("losses.load", "set, expected 0 with router_training in stages");
   }
   recipe.ramps = parse_ramps(part("ramps", "Numbers of losses and optimizer that change over the run"), where);
   fields.required("run");

@@ -10,7 +10,7 @@
 //    "optimizer": {"learning_rate": 0.001, ...}, loop/optimizer.h
 //    "schedule": {"kind": "cosine", ...},        loop/schedule.h
 //    "stages": [{"from": 0.5, ...}, ...],        loop/stages.h
-//    "ramps": {"losses.balance": [[0, 0.01], [0.5, 0]]},   fields of losses and optimizer
+//    "ramps": {"losses.balance": [[0, 0.01], [0.5, 0]]},   fields of losses, optimizer and router_training
 //    "run": {"folder": "runs/tiny", ...}}                                  (folder required)
 #pragma once
 
@@ -91,6 +91,7 @@ struct Recipe {
 struct Scalars {
   LossOptions losses;
   OptimizerOptions optimizer;
+  RouterTraining router_training;  // of the stage there
 };
 Scalars scalars_at(const Recipe& recipe, double share);
 

@@ -161,13 +161,15 @@ void Trainer::freeze(const std::vector<std::string>& patterns) {
 }
 
 void Trainer::enter_stage(double share) {
-  const StageState now = stage_at(recipe_.stages, recipe_.model.router, share);
+  const StageState now = stage_at(recipe_.stages, recipe_.model, share);
   if (now.count == stages_) return;
   stages_ = now.count;
-  if (!(now.router == model_->shape().router)) {
+  if (!(now.router == model_->shape().router) || now.router_back != model_->shape().router_back) {
     LanguageModelShape shape = model_->shape();
     shape.router = now.router;
-    model_ = grown_model(*model_, shape, recipe_.seed + stages_, optimizer_);
+    shape.router_training = now.router_training;
+    shape.router_back = now.router_back;
+    model_ = grown_model(*model_, shape, recipe_.seed + stages_, optimizer_, now.diversity);
   }
   freeze(now.freeze);
 }
@@ -186,6 +188,8 @@ StepReport Trainer::train_step() {
   const double share = share_done();
   enter_stage(share);
   const Scalars scalars = scalars_at(recipe_, share);
+  if (!(scalars.router_training == model_->shape().router_training))
+    model_->set_routing(model_->shape().router, scalars.router_training);
   Parameters& parameters = model_->parameters();
   const TokenBatch batch = draw_batch(text_.train, sizes.sequences, sizes.length, recipe_.seed, step());
   StepReport report{.step = step() + 1};

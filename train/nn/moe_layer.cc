@@ -101,6 +101,7 @@ RoutedUnits route_round(const MoeShape& shape, const MoeRouters& routers, const 
   const NoisyLogits noisy =
       add_noise(training, logits, router.noise.defined() ? project(read, router.noise) : at::Tensor(), pass.place);
   options.selection_logits = noisy.select;
+  options.balanced = training.balanced;
   if (training.sample) options.sample = pass.place;
   ++pass.place.routing;
   RoutedUnits routed = route_under_autograd(routers.training, noisy.weigh, options);

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "moe/prune.h"
+#include "train/nn/balanced_assignment.h"
 #include "train/nn/sparse_mixer.h"
 
 namespace junto {
@@ -200,7 +201,7 @@ RoutedUnits route_under_autograd(const CompiledRouter& router, const at::Tensor&
   routed.logits = edited(router, logits);
   routed.scores = scores_of(spec.score, routed.logits);
   const auto* mixer = std::get_if<SparseMixer>(&spec.select);
-  const bool apart = options.selection_logits.defined();
+  const bool apart = options.selection_logits.defined() || options.balanced;
   if (mixer != nullptr && options.sample) {
     SampledMixer sampled = sample_sparse_mixer(*mixer, routed.logits, *options.sample);
     routed.plan = std::move(sampled.plan);
@@ -209,7 +210,8 @@ RoutedUnits route_under_autograd(const CompiledRouter& router, const at::Tensor&
       routed.weights = renormalised(spec, PerUnit(routed.plan, units_of_slots(routed.plan)), routed.weights);
     }
   } else {
-    routed.plan = chosen_by_engine(router, apart ? options.selection_logits : logits, options);
+    const at::Tensor& choosing = options.selection_logits.defined() ? options.selection_logits : logits;
+    routed.plan = options.balanced ? balanced_assignment(choosing) : chosen_by_engine(router, choosing, options);
     const at::Tensor unit_of_slot = units_of_slots(routed.plan), expert_of_slot = experts_of_slots(routed.plan);
     routed.weights = weights_of(spec, routed, unit_of_slot, expert_of_slot);
   }

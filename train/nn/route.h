@@ -30,6 +30,7 @@ struct RouteOptions {
   at::Tensor selection_logits = {};      // [units, E], which choose in the place of `logits`; undefined: they do
   std::vector<std::int64_t> keys = {};   // [units], what Given goes by; empty: 0
   std::optional<DrawPlace> sample = {};  // SparseMixer draws its experts here (sparse_mixer.h)
+  bool balanced = false;                 // the logits choose by balanced_assignment()
 };
 
 /// `logits` [units, E] as the router's projection gives them, all units of a batch together: experts choose among them,

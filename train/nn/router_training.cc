@@ -40,7 +40,11 @@ RouterTraining parse_router_training(const Json& json, const RouterSpec& spec, s
       fields.boolean("sample", "The estimator of SparseMixer's paper; true with sparse_mixer").value_or(mixer);
   if (const Json* rule = fields.any("select", "Another rule while training"))
     training.select = parse_select_rule(*rule, spec.experts, where);
+  fields.read("balanced", training.balanced, "Every expert gets as many tokens, by the best assignment (BASE)");
   if (!fields.finish()) return training;
+  if (training.balanced && (spec.select != SelectRule(TopK{1}) || spec.entropy_override || training.select)) {
+    fields.fail_at("balanced", "true, expected false or a router of top_k 1 without another rule");
+  }
   if (training.sample && !mixer) fields.fail_at("sample", "true, expected false without sparse_mixer");
   if (training.select && (mixer || std::holds_alternative<SparseMixer>(*training.select))) {
     fields.fail_at("select", "set, expected no other rule of sparse_mixer or by it");

@@ -26,13 +26,14 @@ struct RouterTraining {
   float temperature = 1.0f;   // divides the noisy logits (EvoMoE's tau, arXiv 2112.14397)
   bool noisy_weights = true;  // false: noise decides who is chosen, clean logits how much it counts
   bool sample = false;        // SparseMixer draws its experts and has its paper's gradient: see sparse_mixer.h
+  bool balanced = false;      // BASE: one expert each, as many units for every expert (balanced_assignment.h)
   std::optional<SelectRule> select = {};  // in the place of the spec's
 
   bool operator==(const RouterTraining&) const = default;
 };
 
-/// {"noise": "gumbel", "amount": 1, "temperature": 2, "noisy_weights": false, "select": {...}}. Throws Error naming
-/// `where` and the field; `spec` is the router's.
+/// {"noise": "gumbel", "amount": 1, "temperature": 2, "noisy_weights": false, "select": {...}, "balanced": false}.
+/// Throws Error naming `where` and the field; `spec` is the router's.
 RouterTraining parse_router_training(const Json& json, const RouterSpec& spec, std::string_view where);
 
 /// x [units, D] times the jitter; x itself where the noise is of another kind.

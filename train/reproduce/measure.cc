@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 
 #include "train/data/token_text.h"
 #include "train/nn/counter_random.h"
@@ -32,6 +33,17 @@ void count_slots(const LanguageModel::Output& output, std::int64_t experts, std:
       out.load[routing][static_cast<std::size_t>(ids.data_ptr<std::int64_t>()[slot])] += 1.0;
       out.token_experts[before + static_cast<std::size_t>(units.data_ptr<std::int64_t>()[slot])] +=
           1.0 / static_cast<double>(routings);
+    }
+  }
+}
+
+void note_best(const LanguageModel::Output& output, Measured& out) {
+  out.best.resize(output.routed.size());
+  for (std::size_t routing = 0; routing < output.routed.size(); ++routing) {
+    const RoutePlan& plan = output.routed[routing].plan;
+    for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
+      const std::span<const std::int32_t> experts = plan.experts_of(unit);
+      out.best[routing].push_back(experts.empty() ? -1 : experts.front());
     }
   }
 }
@@ -113,6 +125,7 @@ Measured measure(const LanguageModel& model, const TokenIds& text, std::int64_t 
     out.token_loss.insert(out.token_loss.end(), values, values + losses.numel());
     out.token_experts.resize(out.token_loss.size());
     count_slots(output, model.shape().router.experts, before, out);
+    note_best(output, out);
     count_round_pairs(output, model.shape(), out);
   }
   out.tokens = static_cast<std::int64_t>(out.token_loss.size());
@@ -129,6 +142,9 @@ void add(Measured& to, const Measured& more) {
   to.tokens += more.tokens;
   add_rows(to.load, more.load);
   add_rows(to.round_pairs, more.round_pairs);
+  to.best.resize(more.best.size());
+  for (std::size_t r = 0; r < more.best.size(); ++r)
+    to.best[r].insert(to.best[r].end(), more.best[r].begin(), more.best[r].end());
   to.token_loss.insert(to.token_loss.end(), more.token_loss.begin(), more.token_loss.end());
   to.token_experts.insert(to.token_experts.end(), more.token_experts.begin(), more.token_experts.end());
 }
@@ -162,6 +178,37 @@ double rows_per_token(const Measured& measured, std::int64_t experts, std::int64
   double sum = 0.0;
   for (std::size_t routing = 0; routing < kept.load.size(); ++routing) sum += experts_per_token(kept, routing);
   return layers > 0 ? sum / static_cast<double>(layers) : 0.0;
+}
+
+double churn(const Measured& before, const Measured& now) {
+  if (now.best.empty() || before.best.size() != now.best.size()) return 0.0;
+  double sum = 0.0;
+  for (std::size_t routing = 0; routing < now.best.size(); ++routing) {
+    const std::vector<std::int32_t>&old = before.best[routing], &best = now.best[routing];
+    if (old.size() != best.size() || best.empty()) return 0.0;
+    std::size_t changed = 0;
+    for (std::size_t token = 0; token < best.size(); ++token) changed += old[token] != best[token];
+    sum += static_cast<double>(changed) / static_cast<double>(best.size());
+  }
+  return sum / static_cast<double>(now.best.size());
+}
+
+double expert_cosine(const LanguageModel& model) {
+  const at::NoGradGuard guard;
+  const std::int64_t experts = model.shape().weighted_experts();
+  double sum = 0.0;
+  int layers = 0;
+  for (const LanguageModel::Block& block : model.blocks()) {
+    if (!block.expert_gate_up.defined()) continue;
+    ++layers;
+    at::Tensor rows =
+        at::cat({block.expert_gate_up.reshape({experts, -1}), block.expert_down.reshape({experts, -1})}, 1);
+    rows = rows / rows.square().sum(1, true).sqrt().clamp_min(1e-30);
+    const double all = rows.sum(0).square().sum().item<double>(), own = rows.square().sum().item<double>();
+    const double pairs = static_cast<double>(experts * (experts - 1));
+    sum += pairs > 0.0 ? (all - own) / pairs : 1.0;
+  }
+  return layers > 0 ? sum / layers : 1.0;
 }
 
 double round_repeats(const Measured& measured) {

@@ -17,6 +17,7 @@ struct Measured {
   std::vector<std::vector<double>> load;         // [routings][E]: slots of each expert
   std::vector<double> token_loss;                // [tokens], nats
   std::vector<double> token_experts;             // [tokens]: mean over routings
+  std::vector<std::vector<std::int32_t>> best;   // [routings][tokens]: the expert that counts most; -1: none
   std::vector<std::vector<double>> round_pairs;  // [routed layers][E * E], with several rounds: of a token, each expert
                                                  // of a round with each of the next
 };
@@ -45,6 +46,12 @@ double experts_per_token(const Measured& measured, std::size_t routing);
 double rows_per_token(const Measured& measured, std::int64_t experts, std::int64_t layers);
 /// Those of `measured` whose experts are below `experts`.
 Measured of_experts(const Measured& measured, std::int64_t experts);
+
+/// Share of tokens, in the mean over routings, whose best expert is another one than `before`, of the same text. 0
+/// where routings or tokens are not as many.
+double churn(const Measured& before, const Measured& now);
+/// Mean over routed layers of the cosine of two experts' weights, over all pairs; 1 where there is one expert.
+double expert_cosine(const LanguageModel& model);
 
 /// Mean over layers: share of slots whose expert its token had in the round before.
 double round_repeats(const Measured& measured);

@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <numbers>
@@ -43,14 +44,26 @@ Json point_of(const StepReport& report, const Trainer& trainer, const Ledger& be
           {"experts_per_token", experts_per_token_of(trainer.ledger(), before, routed_layers(trainer.recipe().model))}};
 }
 
-Json tune_point(const Trainer& trainer, const Experiment& experiment, const std::vector<DomainText>& texts) {
+/// `before`: what was measured last, which this replaces.
+Json tune_point(const Trainer& trainer, const Experiment& experiment, const std::vector<DomainText>& texts,
+                Measured& before) {
   const BatchOptions& batch = trainer.recipe().batch;
   double loss = 0.0;
+  Measured all;
   for (const DomainText& text : texts) {
-    loss += measure(trainer.model(), text.tune, experiment.tune_spans, batch.sequences, batch.length).loss;
+    const Measured found = measure(trainer.model(), text.tune, experiment.tune_spans, batch.sequences, batch.length);
+    loss += found.loss;
+    add(all, found);
   }
   loss /= static_cast<double>(texts.size());
-  return {{"step", trainer.step()}, {"flops", trainer.ledger().flops}, {"loss", loss}, {"bits_per_byte", bits(loss)}};
+  const Json point = {{"step", trainer.step()},
+                      {"flops", trainer.ledger().flops},
+                      {"loss", loss},
+                      {"bits_per_byte", bits(loss)},
+                      {"churn", churn(before, all)},
+                      {"expert_cosine", expert_cosine(trainer.model())}};
+  before = std::move(all);
+  return point;
 }
 
 /// A point more in each column.
@@ -154,31 +167,31 @@ Json run_arm(const Experiment& experiment, const Run& run, const std::vector<Dom
              const std::string& folder) {
   const auto begin = std::chrono::steady_clock::now();
   Trainer trainer(parse_recipe(recipe_of(experiment, run, texts, folder), experiment.slug + "/" + run.arm));
-  const std::int64_t layers = routed_layers(trainer.recipe().model), steps = trainer.recipe().schedule.steps;
-  Json row = {{"arm", run.arm},
-              {"seed", run.seed},
-              {"tuning", run.tuning},
-              {"learning_rate", trainer.recipe().optimizer.learning_rate},
-              {"parameters", trainer.model().parameters().count()},
-              {"curve", Json::object()},
-              {"tune", Json::object()},
+  const std::int64_t layers = routed_layers(trainer.recipe().model);
+  Json row = {{"arm", run.arm},           {"seed", run.seed},
+              {"tuning", run.tuning},     {"learning_rate", trainer.recipe().optimizer.learning_rate},
+              {"curve", Json::object()},  {"tune", Json::object()},
               {"metrics", Json::object()}};
   if (run.learning_rate > 0.0) row["learning_rate"] = run.learning_rate;
   Ledger since;
-  double late_violation = 0.0;
-  std::int64_t late_steps = 0;
+  Measured before;
+  double late_violation = 0.0, late_churn = 0.0;
+  std::int64_t late_steps = 0, late_points = 0;
   while (!trainer.done()) {
     const StepReport report = trainer.train_step();
     const std::int64_t step = report.step;
-    if (4 * step > 3 * steps) late_violation += report.busiest - 1.0, ++late_steps;
+    if (trainer.share_done() > 0.75) late_violation += report.busiest - 1.0, ++late_steps;
     if (step % experiment.log_every == 0 || trainer.done()) {
       append(row["curve"], point_of(report, trainer, since));
       since = trainer.ledger();
     }
     if (step % experiment.evaluate_every == 0 || trainer.done()) {
-      append(row["tune"], tune_point(trainer, experiment, texts));
+      const Json point = tune_point(trainer, experiment, texts, before);
+      append(row["tune"], point);
+      if (trainer.share_done() > 2.0 / 3.0) late_churn += point["churn"].get<double>(), ++late_points;
     }
   }
+  row["parameters"] = trainer.model().parameters().count();  // at the end: experts may grow
   row["tokens"] = trainer.ledger().tokens;
   row["flops"] = trainer.ledger().flops;
   row["expert_rows"] = trainer.ledger().expert_rows;
@@ -191,6 +204,10 @@ Json run_arm(const Experiment& experiment, const Run& run, const std::vector<Dom
     metrics["last_experts_per_token"] = row["curve"]["experts_per_token"].back();
     metrics["fall_of_experts_per_token"] =
         metrics["first_experts_per_token"].get<double>() - metrics["last_experts_per_token"].get<double>();
+    const Json& visited = row["curve"]["experts_per_token"];
+    metrics["most_experts_per_token"] = *std::max_element(visited.begin(), visited.end());
+    metrics["late_churn"] = late_churn / static_cast<double>(std::max<std::int64_t>(1, late_points));
+    metrics["expert_cosine"] = row["tune"]["expert_cosine"].back();
     metrics["batch_max_violation"] = late_violation / static_cast<double>(std::max<std::int64_t>(1, late_steps));
   }
   if (!run.tuning) read_test(trainer, experiment, texts, row);

@@ -26,7 +26,8 @@ Json recipe_of(const Experiment& experiment, const Run& run, const std::vector<D
 /// Trains and measures. The row:
 ///   arm, seed, tuning, learning_rate, parameters, tokens, flops, expert_rows, seconds
 ///   curve     {step: [...], loss: [...], tokens, flops, experts_per_token, max_violation, ...}, every log_every steps
-///   tune      {step, flops, loss, bits_per_byte}, every evaluate_every steps; both end after the last step
+///   tune      {step, flops, loss, bits_per_byte, churn, expert_cosine}, every evaluate_every steps; both end after the
+///             last step. churn: share of the text's tokens whose best expert is not what it was at the point before
 ///   metrics   {bits_per_byte, bits_per_byte.<domain>, max_violation, ...}; of the text to test unless tuning
 ///             with `corruption`: corrupted_bits_per_byte, and corruption_bits, what of it is more than bits_per_byte:
 ///             the logarithm to base 2 of the ratio of the two perplexities
