@@ -140,6 +140,33 @@ TEST(ExportGguf, StreamedExpertsGiveTheTrainersLogitsAndFreeOnesAreNeverRead) {
   }
 }
 
+/// What --prefetch next-router fetched early of the model of that shape, token by token.
+ExpertCacheCounters prefetched(std::string_view shape, const std::string& path) {
+  export_shape(shape, path);
+  LoadOptions tight;
+  tight.expert_memory = 120000;
+  tight.prefetch = Prefetch::kNextRouter;
+  const std::shared_ptr<Model> loaded = load_model(path, tight);
+  EXPECT_LT(loaded->cache->slots(), loaded->cache->experts());
+  ThreadPool pool(2);
+  Decoder decoder(loaded, pool);
+  Sequence sequence;
+  for (std::int32_t i = 0; i < 30; ++i) decoder.feed(sequence, std::vector<std::int32_t>{(i * 53 + 7) % 257});
+  return loaded->cache->counters();
+}
+
+// Pre-gated MoE (arXiv 2308.12066): the layer below has chosen already, so nothing that is fetched early is in vain.
+TEST(ExportGguf, ExpertsOfRoutersOneLayerAheadAreFetchedWithoutAMistake) {
+  const TestDirectory directory;
+  const std::string path = directory.path("model.gguf");
+  const ExpertCacheCounters ahead = prefetched("routers one layer ahead", path), usual = prefetched("softmax", path);
+  EXPECT_EQ(ahead.guessed, 30 * 2 * 2);  // tokens, layers but the first, experts of a token
+  EXPECT_EQ(ahead.guessed_right, ahead.guessed);
+  EXPECT_EQ(ahead.guessable, ahead.guessed);
+  EXPECT_EQ(ahead.wasted_prefetches + ahead.dropped_prefetches, 0);
+  EXPECT_LT(usual.guessed_right, usual.guessed);
+}
+
 /// Rounds, moments and carried logits belong to a row and a forward pass: nothing of them is left for the next token.
 TEST(ExportGguf, HoweverATextIsCutTheEngineGivesTheSameBits) {
   const TestDirectory directory;

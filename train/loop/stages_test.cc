@@ -199,6 +199,42 @@ TEST(Stages, ShiftedGatesAreTheSameRoutersReadingALayerBelow) {
   EXPECT_TRUE(at::equal(routed[1].logits, routed[0].logits));
 }
 
+// DynMoLE's schedule (arXiv 2504.00661) on LoRA experts beside a network that is frozen.
+TEST(Stages, AdaptersTrainBesideABaseThatStays) {
+  const TestDirectory directory;
+  Json json = staged_recipe(directory);
+  json["model"]["shared_width"] = 32;
+  json["model"]["expert_width"] = 4;
+  json["model"]["activation"] = {{"kind", "identity"}, {"gated", false}};
+  json["model"]["router"] = {{"version", 1},
+                             {"experts", 6},
+                             {"select", {{"rule", "top_p"}, {"p", 0.75}, {"inclusive", false}, {"min_k", 2}}},
+                             {"entropy_override", {{"kind", "tsallis"}, {"order", 1.1}, {"threshold", 0.9}}}};
+  json["stages"] =
+      Json::array({{{"from", 0.0}, {"freeze", {"*_exps.*", "*ffn_gate_inp*"}}},
+                   {{"from", 0.25},
+                    {"freeze", {"token_embd.*", "*norm*", "*attn*", "*.ffn_gate_up.weight", "*.ffn_down.weight"}}}});
+  json["losses"] = {{"balance", 0.0}, {"entropy_kind", "tsallis"}, {"entropy_order", 1.1}};
+  json["optimizer"]["learning_rate"] = 0.002;
+  std::vector<double> last;
+  for (const double entropy : {0.0, 1.0}) {
+    json["ramps"] = {{"losses.entropy", {{0.25, 0.0}, {0.26, entropy}}}};
+    Trainer trainer(parse_recipe(json, "recipe"));
+    const auto& block = trainer.model().blocks()[1];
+    EXPECT_EQ(visited(trainer.train_step()), 6.0);  // an undecided gate: all of them
+    while (trainer.step() < 10) trainer.train_step();
+    EXPECT_EQ(block.expert_down.abs().max().item<float>(), 0.0f);
+    const at::Tensor base = block.gate_up.detach().clone(), query = block.q.detach().clone();
+    StepReport report;
+    while (!trainer.done()) report = trainer.train_step();
+    EXPECT_TRUE(at::equal(base, block.gate_up) && at::equal(query, block.q));
+    EXPECT_GT(block.expert_down.abs().max().item<float>(), 1e-3f);
+    last.push_back(visited(report));
+  }
+  EXPECT_GT(last[0], 5.5);
+  EXPECT_LT(last[1], 4.0);
+}
+
 TEST(Ramps, AreStraightOrExponential) {
   Ramp ramp{.field = "x", .points = {{0.2, 2.0}, {0.6, 0.02}}};
   EXPECT_DOUBLE_EQ(value_at(ramp, 0.4), 1.01);
