@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 #include "base/random.h"
@@ -13,6 +14,10 @@
 
 namespace junto {
 namespace {
+
+// Every token attends to the first one (an attention sink: a few neurons of a few blocks give it activations a hundred
+// times those of others), so what it loses, all lose.
+constexpr float kFirstTokenWeight = 30;
 
 /// The sample in the forms that the fit needs.
 struct Fit {
@@ -107,8 +112,13 @@ void mark_chosen(Fit& fit, const Matrix<float>& scores_by_token) {
 
 void fit_router(Fit& fit) {
   fit.target = group_energy(fit);
-  // The root: raw energies have a tail of rare large values that a least-squares fit would follow.
-  for (float& value : fit.target.values) value = std::sqrt(value);
+  // The logarithm: raw energies have a tail of rare large values that a least-squares fit would follow.
+  for (int g = 0; g < fit.routed(); ++g) {
+    const std::span<float> row = fit.target.view().row(g);
+    const double mean = std::accumulate(row.begin(), row.end(), 0.0) / static_cast<double>(fit.tokens);
+    const auto floor = static_cast<float>(1e-3 * mean + 1e-12);
+    for (float& value : row) value = std::log(value + floor);
+  }
   fit.weights.resize(fit.routed(), fit.features);
   multiply_transposed(fit.target.view(), fit.x_by_feature.view(), fit.weights.view(), fit.pool);
   solve_ridge(fit.moments.view(), fit.options.ridge, fit.weights.view());
@@ -118,15 +128,19 @@ void fit_router(Fit& fit) {
 }
 
 // gain [F, E-S + 1]: energy that a neuron would have computed in each group, at the router's present choices; the last
-// column is the shared expert, which computes all of it.
-Matrix<float> gains(const Fit& fit) {
-  Matrix<float> routed(fit.neurons, fit.routed());
-  multiply_transposed(fit.energy.view(), fit.chosen.view(), routed.view(), fit.pool);
+// column is the shared expert, which computes all of it. First tokens count `first_weight` times.
+Matrix<float> gains(const Fit& fit, float first_weight) {
+  std::vector<float> weight(static_cast<std::size_t>(fit.tokens), 1.0f);
+  for (std::int64_t t = 0; t < fit.tokens; t += fit.sample.window) weight[t] = first_weight;
+  Matrix<float> marks = fit.chosen, routed(fit.neurons, fit.routed());
+  for (int g = 0; g < fit.routed(); ++g)
+    std::ranges::transform(marks.view().row(g), weight, marks.view().row(g).begin(), std::multiplies<>());
+  multiply_transposed(fit.energy.view(), marks.view(), routed.view(), fit.pool);
   Matrix<float> gain(fit.neurons, fit.routed() + 1);
   for (std::int64_t n = 0; n < fit.neurons; ++n) {
     const std::span<const float> e = fit.energy.view().row(n);
     std::ranges::copy(routed.view().row(n), gain.view().row(n).begin());
-    gain.view().at(n, fit.routed()) = std::accumulate(e.begin(), e.end(), 0.0f);
+    gain.view().at(n, fit.routed()) = std::inner_product(e.begin(), e.end(), weight.begin(), 0.0f);
   }
   return gain;
 }
@@ -202,7 +216,7 @@ void first_grouping(Fit& fit) {
 
 // Shares of the energy that the present choices compute, and that ideal ones would.
 double captured_share(Fit& fit) {
-  const Matrix<float> gain = gains(fit);
+  const Matrix<float> gain = gains(fit, 1);
   double computed = 0, all = 0;
   for (std::int64_t n = 0; n < fit.neurons; ++n) {
     computed += gain.view().at(n, fit.group[n]);
@@ -285,7 +299,7 @@ BlockCarving carve_block(const BlockSample& sample, MatrixView<const float> down
   first_grouping(fit);
   fit_router(fit);
   for (int round = 0; round < options.rounds; ++round) {
-    std::vector<int> next = assign_balanced(gains(fit).view(), rooms(fit));
+    std::vector<int> next = assign_balanced(gains(fit, kFirstTokenWeight).view(), rooms(fit));
     if (next == fit.group) break;
     fit.group = std::move(next);
     fit_router(fit);

@@ -76,6 +76,7 @@ void sample_blocks(Decoder& decoder, std::span<const std::int32_t> text, std::sp
     for (std::size_t i = 0; i < count; ++i) {
       samples[i].block = blocks[i];
       samples[i].tokens = tokens;
+      samples[i].window = options.window;
       samples[i].hidden_size = config.hidden_size;
       samples[i].width = widths[blocks[i]];
       samples[i].inputs.reserve(static_cast<std::size_t>(tokens * config.hidden_size));

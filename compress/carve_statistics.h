@@ -17,6 +17,7 @@ namespace junto {
 struct BlockSample {
   int block = 0;
   std::int64_t tokens = 0;                 // T
+  std::int64_t window = 512;               // tokens of a sequence: token 0, window, 2 * window... are first ones
   std::int64_t hidden_size = 0;            // D
   std::int64_t width = 0;                  // F
   std::vector<std::uint16_t> inputs = {};  // [T, D], what the feed-forward reads

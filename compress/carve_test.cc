@@ -155,6 +155,27 @@ TEST(Carve, EachNeuronStandsInOneGroupAndTheRouterBeatsChance) {
   EXPECT_GE(carving.captured_ideal, carving.captured);
 }
 
+TEST(Carve, WhatFirstTokensNeedIsAlwaysOn) {
+  // Neurons 0 to 7 speak on the first token of each window of 64 only, all others a quarter of the time, at random: on
+  // no token does the input say who. Without regard to first tokens, others have twice the energy.
+  constexpr std::int64_t kTokens = 1024, kWidth = 32, kHidden = 4;
+  BlockSample sample{.block = 0, .tokens = kTokens, .window = 64, .hidden_size = kHidden, .width = kWidth};
+  Random random(5);
+  for (std::int64_t t = 0; t < kTokens; ++t) {
+    for (int d = 0; d < kHidden; ++d) sample.inputs.push_back(float_to_bf16(random.uniform()));
+    for (int n = 0; n < kWidth; ++n) {
+      const bool speaks = n < 8 ? t % 64 == 0 : random.next() % 4 == 0;
+      sample.hidden.push_back(float_to_bf16(!speaks ? 0.0f : n < 8 ? 2.8f : 1.0f));
+    }
+    sample.stream_squares.push_back(1.0f);
+  }
+  ThreadPool pool(2);
+  Matrix<float> down(kHidden, kWidth);
+  std::ranges::fill(down.values, 1.0f);
+  const BlockCarving carving = carve_block(sample, down.view(), {4, 1}, {.chosen = {1}}, pool);
+  EXPECT_EQ(carving.shared, (std::vector<std::int32_t>{0, 1, 2, 3, 4, 5, 6, 7}));
+}
+
 TEST(Carve, DownIsF16WhereOutputsFillNoBlocks) {
   EXPECT_EQ(carved_down_type(DType::kQ8_0, 576), DType::kQ8_0);
   EXPECT_EQ(carved_down_type(DType::kQ8_0, 40), DType::kF16);
