@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "format/test_directory.h"
+#include "train/loop/test_recipe.h"
 #include "train/loop/trainer.h"
 
 namespace junto {
@@ -176,23 +177,10 @@ TEST(Adafactor, BitsDoNotDependOnTheNumberOfThreads) {
 }
 
 Json adafactor_recipe(const TestDirectory& directory) {
-  std::string text;
-  for (int i = 0; i < 60; ++i) text += "line " + std::to_string(i * i) + " of a text to learn\n";
-  return {
-      {"version", 1},
-      {"model",
-       {{"hidden", 32},
-        {"layers", 2},
-        {"heads", 2},
-        {"context", 32},
-        {"expert_width", 32},
-        {"router", {{"version", 1}, {"experts", 4}, {"select", {{"rule", "top_k"}, {"k", 2}}}}}}},
-      {"data", {{"files", Json::array({directory.put("text", text)})}, {"separator", "\n"}, {"validation_share", 0}}},
-      {"batch", {{"sequences", 4}, {"length", 16}}},
-      {"optimizer", {{"kind", "adafactor"}, {"learning_rate", 0.05}, {"average", 0.9}}},
-      {"schedule", {{"steps", 40}}},
-      {"stages", Json::array({Json{{"from", 0.5}, {"experts", 8}}})},
-      {"run", {{"folder", directory.path("run")}}}};
+  return small_recipe(directory, lines_to_learn(),
+                      {{"optimizer", {{"kind", "adafactor"}, {"learning_rate", 0.05}, {"average", 0.9}}},
+                       {"schedule", {{"steps", 40}}},
+                       {"stages", Json::array({Json{{"from", 0.5}, {"experts", 8}}})}});
 }
 
 // With experts that grow between the checkpoint and the end.

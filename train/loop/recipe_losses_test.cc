@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "format/test_directory.h"
+#include "train/loop/test_recipe.h"
 #include "train/loop/trainer.h"
 
 namespace junto {
@@ -20,20 +21,12 @@ using Rows = std::vector<std::vector<double>>;
 Json losses_recipe(const TestDirectory& directory) {
   std::string text;
   for (int i = 0; i < 40; ++i) text += "a line with the number " + std::to_string(i % 9) + " and no more\n";
-  return {
-      {"version", 1},
-      {"seed", 4},
-      {"model",
-       {{"hidden", 16},
-        {"layers", 2},
-        {"heads", 2},
-        {"context", 16},
-        {"expert_width", 8},
-        {"router", {{"version", 1}, {"experts", 4}, {"select", {{"rule", "top_k"}, {"k", 4}}}}}}},
-      {"data", {{"files", Json::array({directory.put("text", text)})}, {"separator", "\n"}, {"validation_share", 0}}},
-      {"batch", {{"sequences", 2}, {"length", 12}}},
-      {"losses", {{"balance", 0}}},
-      {"run", {{"folder", directory.path("run")}}}};
+  return small_recipe(
+      directory, text,
+      {{"seed", 4},
+       {"model", {{"hidden", 16}, {"context", 16}, {"expert_width", 8}, {"router", {{"select", {{"k", 4}}}}}}},
+       {"batch", {{"sequences", 2}, {"length", 12}}},
+       {"losses", {{"balance", 0}}}});
 }
 
 Rows rows_of(const at::Tensor& values) {

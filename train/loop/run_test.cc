@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "format/test_directory.h"
 #include "train/loop/event_file.h"
+#include "train/loop/test_recipe.h"
 
 namespace junto {
 namespace {
@@ -31,33 +32,17 @@ std::size_t lines_of(const std::string& path) {
 class JuntoTrain : public testing::Test {
  protected:
   JuntoTrain() {
-    std::string text;
-    for (int i = 0; i < 60; ++i) text += "line " + std::to_string(i * i) + " of a text to learn\n";
-    const Json recipe = {
-        {"version", 1},
-        {"name", "killed"},
-        {"model",
-         {{"hidden", 32},
-          {"layers", 2},
-          {"heads", 2},
-          {"context", 32},
-          {"expert_width", 32},
-          {"router",
-           {{"version", 1}, {"experts", 4}, {"select", {{"rule", "top_k"}, {"k", 2}}}, {"weigh", "renormalised"}}}}},
-        {"data",
-         {{"files", {directory_.put("text", text)}},
-          {"separator", "\n"},
-          {"validation_share", 0.2},
-          {"vocabulary", 300}}},
-        {"batch", {{"sequences", 4}, {"length", 16}}},
-        {"optimizer", {{"average", 0.98}}},
-        {"schedule", {{"steps", 60}, {"patience", 50}}},
-        {"stages",
-         {{{"from", 0.3}, {"freeze", {"token_embd.weight"}}},
-          {{"from", 0.5}, {"experts", 8}, {"freeze", Json::array()}}}},
-        {"ramps", {{"losses.balance", {{0.2, 0.02}, {0.8, 0.0}}}}},
-        {"run",
-         {{"folder", directory_.path("run")}, {"log_every", 1}, {"evaluate_every", 20}, {"checkpoint_every", 7}}}};
+    const Json recipe = small_recipe(directory_, lines_to_learn(),
+                                     {{"name", "killed"},
+                                      {"model", {{"router", {{"weigh", "renormalised"}}}}},
+                                      {"data", {{"validation_share", 0.2}, {"vocabulary", 300}}},
+                                      {"optimizer", {{"average", 0.98}}},
+                                      {"schedule", {{"steps", 60}, {"patience", 50}}},
+                                      {"stages",
+                                       {{{"from", 0.3}, {"freeze", {"token_embd.weight"}}},
+                                        {{"from", 0.5}, {"experts", 8}, {"freeze", Json::array()}}}},
+                                      {"ramps", {{"losses.balance", {{0.2, 0.02}, {0.8, 0.0}}}}},
+                                      {"run", {{"log_every", 1}, {"evaluate_every", 20}, {"checkpoint_every", 7}}}});
     recipe_ = directory_.put("recipe.json", recipe.dump());
   }
 

@@ -38,10 +38,9 @@ struct Stage {
   std::optional<std::vector<std::string>> freeze;  // parameters whose names match are not updated
   std::optional<RouterSpec> router;
   std::optional<RouterTraining> router_training;
-  std::int64_t experts = 0;  // grows to so many; 0: as they are
-  Diversity diversity = {};  // of experts that grow
-  std::optional<int>
-      router_back;  // shifts the gates: each router, as it is, reads a layer further below (Pre-gated MoE)
+  std::int64_t experts = 0;        // grows to so many; 0: as they are
+  Diversity diversity = {};        // of experts that grow
+  std::optional<int> router_back;  // each router, as it is, reads so many layers below its own (Pre-gated MoE)
 };
 /// A list, ascending by `from`. Throws Error naming what is wrong with which stage.
 std::vector<Stage> parse_stages(const std::vector<const Json*>& list, const LanguageModelShape& model,

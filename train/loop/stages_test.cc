@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "format/test_directory.h"
+#include "train/loop/test_recipe.h"
 #include "train/loop/trainer.h"
 #include "train/reproduce/measure.h"
 
@@ -23,29 +24,22 @@ Json staged_recipe(const TestDirectory& directory) {
                      {"noisy_weights", false},
                      {"temperature", 2.0},
                      {"select", {{"rule", "threshold"}, {"threshold", 0.001}, {"min_k", 1}}}};
-  return {{"version", 1},
-          {"name", "staged"},
-          {"seed", 4},
-          {"model",
-           {{"hidden", 32},
-            {"layers", 2},
-            {"heads", 4},
-            {"context", 32},
-            {"expert_width", 32},
-            {"router", {{"version", 1}, {"experts", 1}, {"select", {{"rule", "top_k"}, {"k", 1}}}}}}},
-          {"data", {{"files", {directory.put("text", text)}}, {"separator", "\n"}, {"validation_share", 0.2}}},
-          {"batch", {{"sequences", 4}, {"length", 24}}},
-          {"losses", {{"balance", 0.01}}},
-          {"optimizer", {{"learning_rate", 0.01}}},
-          {"schedule", {{"steps", 40}, {"warmup_steps", 5}}},
-          {"stages",
-           {{{"from", 0.2},
-             {"experts", 8},
-             {"diversity", {{"kind", "mask"}, {"amount", 0.3}, {"new_routers", true}}},
-             {"router_training", soft}},
-            {{"from", 0.6}, {"router_training", {{"noise", "gumbel"}, {"noisy_weights", false}}}}}},
-          {"ramps", {{"router_training.temperature", {{"exponential", {{0.2, 2.0}, {0.6, 0.02}}}}}}},
-          {"run", {{"folder", directory.path("run")}}}};
+  return small_recipe(directory, text,
+                      {{"name", "staged"},
+                       {"seed", 4},
+                       {"model", {{"heads", 4}, {"router", {{"experts", 1}, {"select", {{"k", 1}}}}}}},
+                       {"data", {{"validation_share", 0.2}}},
+                       {"batch", {{"length", 24}}},
+                       {"losses", {{"balance", 0.01}}},
+                       {"optimizer", {{"learning_rate", 0.01}}},
+                       {"schedule", {{"steps", 40}, {"warmup_steps", 5}}},
+                       {"stages",
+                        {{{"from", 0.2},
+                          {"experts", 8},
+                          {"diversity", {{"kind", "mask"}, {"amount", 0.3}, {"new_routers", true}}},
+                          {"router_training", soft}},
+                         {{"from", 0.6}, {"router_training", {{"noise", "gumbel"}, {"noisy_weights", false}}}}}},
+                       {"ramps", {{"router_training.temperature", {{"exponential", {{0.2, 2.0}, {0.6, 0.02}}}}}}}});
 }
 
 /// The model's experts per token and layer of a step.

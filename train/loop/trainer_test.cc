@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "format/test_directory.h"
+#include "train/loop/test_recipe.h"
 
 namespace junto {
 namespace {
@@ -17,25 +18,16 @@ Json recipe_json(const TestDirectory& directory) {
   std::string text;
   for (int i = 0; i < 40; ++i)
     text += "the quick brown fox number " + std::to_string(i % 7) + " jumps over the lazy dog\n";
-  return {{"version", 1},
-          {"name", "test"},
-          {"seed", 4},
-          {"model",
-           {{"hidden", 32},
-            {"layers", 2},
-            {"heads", 4},
-            {"kv_heads", 2},
-            {"head_dim", 8},
-            {"context", 32},
-            {"expert_width", 32},
-            {"router",
-             {{"version", 1}, {"experts", 4}, {"select", {{"rule", "top_k"}, {"k", 2}}}, {"weigh", "renormalised"}}}}},
-          {"data", {{"files", {directory.put("text", text)}}, {"separator", "\n"}, {"validation_share", 0.2}}},
-          {"batch", {{"sequences", 4}, {"length", 24}}},
-          {"losses", {{"balance", 0.01}, {"z", 0.001}}},
-          {"optimizer", {{"learning_rate", 0.01}}},
-          {"schedule", {{"steps", 60}, {"warmup_steps", 5}}},
-          {"run", {{"folder", directory.path("run")}}}};
+  return small_recipe(
+      directory, text,
+      {{"name", "test"},
+       {"seed", 4},
+       {"model", {{"heads", 4}, {"kv_heads", 2}, {"head_dim", 8}, {"router", {{"weigh", "renormalised"}}}}},
+       {"data", {{"validation_share", 0.2}}},
+       {"batch", {{"length", 24}}},
+       {"losses", {{"balance", 0.01}, {"z", 0.001}}},
+       {"optimizer", {{"learning_rate", 0.01}}},
+       {"schedule", {{"steps", 60}, {"warmup_steps", 5}}}});
 }
 
 at::Tensor tokens(std::vector<std::int64_t> ids, std::int64_t sequences) {

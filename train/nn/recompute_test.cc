@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "format/test_directory.h"
+#include "train/loop/test_recipe.h"
 #include "train/loop/trainer.h"
 
 namespace junto {
@@ -45,22 +46,11 @@ TEST(Recomputed, WithoutGradientsItIsOneCall) {
 }
 
 Json recompute_recipe(const TestDirectory& directory, const std::vector<std::string>& settings) {
-  std::string text;
-  for (int i = 0; i < 60; ++i) text += "line " + std::to_string(i * i) + " of a text to learn\n";
-  Json json = {
-      {"version", 1},
-      {"model",
-       {{"hidden", 16},
-        {"layers", 3},
-        {"heads", 2},
-        {"context", 32},
-        {"expert_width", 16},
-        {"router",
-         {{"version", 1}, {"experts", 4}, {"select", {{"rule", "top_k"}, {"k", 2}}}, {"weigh", "renormalised"}}}}},
-      {"data", {{"files", Json::array({directory.put("text", text)})}, {"separator", "\n"}, {"validation_share", 0}}},
-      {"batch", {{"sequences", 4}, {"length", 16}, {"micro_batches", 2}}},
-      {"losses", {{"balance", 0.1}, {"z", 0.01}}},
-      {"run", {{"folder", directory.path("run")}}}};
+  Json json = small_recipe(
+      directory, lines_to_learn(),
+      {{"model", {{"hidden", 16}, {"layers", 3}, {"expert_width", 16}, {"router", {{"weigh", "renormalised"}}}}},
+       {"batch", {{"micro_batches", 2}}},
+       {"losses", {{"balance", 0.1}, {"z", 0.01}}}});
   for (const std::string& setting : settings) set_field(json, setting);
   return json;
 }
