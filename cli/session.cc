@@ -72,6 +72,10 @@ std::vector<Argument> model_arguments(ModelOptions& options) {
        .target = &options.policy,
        .value = "POLICY",
        .help = "Routing: JSON, @file, or top_k=2,renormalise=true;4-7:top_k=1;8:mask=!3,!5"},
+      {.name = "--adapter",
+       .target = &options.adapters,
+       .value = "FILE",
+       .help = "LoRA adapter: a PEFT directory or a GGUF file, with :SCALE to weigh it; may be given several times"},
       threads_argument(options.threads),
       {.name = "--chunk",
        .target = &options.chunk,
@@ -136,6 +140,7 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
   // Telling experts from the rest means describing the model, which some checkpoints pay with copies of their tensors.
   if (experts.budget != "auto" || stored.all >= available / 2) stored = stored_bytes_of(session.checkpoint);
   LoadOptions options;
+  for (const std::string& adapter : model.adapters) options.adapters.push_back(parse_adapter_request(adapter));
   options.evict = parse_evict(experts.evict);
   if (options.evict == Evict::kStatic) {
     if (experts.hot_set.empty()) fail("--evict", "is static, which needs --hot-set FILE, a trace of junto trace");

@@ -20,17 +20,18 @@ namespace junto {
 /// The options that every verb which computes has.
 struct ModelOptions {
   std::string path;
-  std::string policy;  // as parse_routing_policy() takes it
-  int threads = 0;     // 0: what the machine gives
-  int chunk = 512;     // prompt tokens a call; 0: all
+  std::string policy;                 // as parse_routing_policy() takes it
+  std::vector<std::string> adapters;  // as parse_adapter_request() takes them
+  int threads = 0;                    // 0: what the machine gives
+  int chunk = 512;                    // prompt tokens a call; 0: all
   std::string kv = "f16";
   std::string activations = "q8";
   ExpertMemoryOptions experts;
   bool lazy_experts = true;  // experts come into the kernels' layout when they are first asked for
 };
 
-/// MODEL, then --policy, --threads, --chunk, --kv, --activations, --expert-memory, --evict and --hot-set. They point
-/// into `options`.
+/// MODEL, then --policy, --adapter, --threads, --chunk, --kv, --activations, --expert-memory, --evict and --hot-set.
+/// They point into `options`.
 std::vector<Argument> model_arguments(ModelOptions& options);
 
 /// Only MODEL.

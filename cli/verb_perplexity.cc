@@ -35,6 +35,7 @@ Session open_reference(const PerplexityVerb& options, const Session& session) {
   ModelOptions reference = options.model;
   reference.path = options.against;
   reference.policy.clear();
+  reference.adapters.clear();
   Session opened = open_session(reference, session.pool);
   const std::int64_t own = session.model->config.vocab_size, other = opened.model->config.vocab_size;
   if (own != other) {

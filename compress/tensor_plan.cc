@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "model/rope.h"
 
 namespace junto {
 namespace {
@@ -254,22 +255,6 @@ std::optional<ExpertTensorName> parse_expert_tensor(std::string_view name) {
                             *at.block, *expert};
   }
   return std::nullopt;
-}
-
-std::vector<std::int64_t> rotation_order(std::int64_t heads, std::int64_t head_dim, std::int64_t first,
-                                         std::int64_t dims, RopeStyle from, RopeStyle to) {
-  std::vector<std::int64_t> order(heads * head_dim);
-  for (std::int64_t row = 0; row < heads * head_dim; ++row) {
-    const std::int64_t in_head = row % head_dim - first;
-    std::int64_t stored = in_head;
-    if (in_head >= 0 && in_head < dims && from != to) {
-      // Pair j is rows (j, j + dims / 2) in halves, (2 j, 2 j + 1) as neighbours.
-      stored = to == RopeStyle::kInterleaved ? in_head / 2 + in_head % 2 * (dims / 2)
-                                             : in_head % (dims / 2) * 2 + in_head / (dims / 2);
-    }
-    order[row] = row - in_head + stored;
-  }
-  return order;
 }
 
 void sort_plan(std::vector<PlannedTensor>& plan) {

@@ -31,11 +31,6 @@ struct ExpertTensorName {
 };
 std::optional<ExpertTensorName> parse_expert_tensor(std::string_view name);
 
-/// The rows of a head_dim with `dims` rotated ones in another pairing: row i of each of `heads` heads is the stored row
-/// order[i]. `first` rows of each head come before the rotated ones and stay.
-std::vector<std::int64_t> rotation_order(std::int64_t heads, std::int64_t head_dim, std::int64_t first,
-                                         std::int64_t dims, RopeStyle from, RopeStyle to);
-
 /// Plans every tensor of `tensors`, a model of `config`. Where `written` pairs rotated rows otherwise than `config`, q
 /// and k (and their norms and biases) are put into its order; where `config` stores norm weights less one and `written`
 /// does not, one is added; an output matrix that tied embeddings make useless is left out. Types are chosen by

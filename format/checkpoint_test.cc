@@ -166,7 +166,7 @@ TEST_F(CheckpointTest, OtherThingsAreRefusedByWhatTheyAre) {
   directory_.put("adapter_config.json", "{}");
   EXPECT_EQ(opening(), directory_.path() +
                            ": holds an adapter (adapter_config.json), expected a full model with "
-                           "model.safetensors or model.safetensors.index.json");
+                           "model.safetensors or model.safetensors.index.json; --adapter takes it beside one");
 }
 
 TEST_F(CheckpointTest, BadConfigsAreRefused) {

@@ -55,7 +55,8 @@ std::string name_ending_in(const std::string& directory, std::initializer_list<s
   std::error_code error;
   if (fs::is_empty(directory, error)) fail(directory, "is an empty directory, expected " + missing);
   if (is_file(join(directory, "adapter_config.json"))) {
-    fail(directory, "holds an adapter (adapter_config.json), expected a full model with " + missing);
+    fail(directory, "holds an adapter (adapter_config.json), expected a full model with " + missing +
+                        "; --adapter takes it beside one");
   }
   if (const std::string name = name_ending_in(directory, {".bin", ".pt", ".pth"}); !name.empty()) {
     fail(directory, "holds PyTorch weights (" + printable(name) + "), expected " + missing);

@@ -13,7 +13,7 @@ namespace {
 
 // clang-format off
 const Architecture kArchitectures[] = {
-    {"llama",       "LlamaForCausalLM",         declare_llama},
+    {"llama",       "LlamaForCausalLM",         declare_llama,         {}, {}, true},
     {"",            "MistralForCausalLM",       declare_mistral},
     {"",            "MixtralForCausalLM",       declare_mixtral,       mixtral_tensors()},
     {"olmoe",       "OlmoeForCausalLM",         declare_olmoe},
@@ -28,7 +28,7 @@ const Architecture kArchitectures[] = {
     {"",            "LongcatFlashForCausalLM",  declare_longcat_flash, longcat_flash_tensors()},
     {"gemma3",      "Gemma3ForCausalLM",        declare_gemma3,        gemma3_tensors()},
     {"gpt-oss",     "GptOssForCausalLM",        declare_gpt_oss,       gpt_oss_tensors(), post_norm_gguf_tensors()},
-    {"granitemoe",  "GraniteMoeForCausalLM",    declare_granite_moe,   granite_moe_tensors()},
+    {"granitemoe",  "GraniteMoeForCausalLM",    declare_granite_moe,   granite_moe_tensors(), {}, true},
     {"phimoe",      "PhimoeForCausalLM",        declare_phimoe,        mixtral_tensors()},
     {"glm4moe",     "Glm4MoeForCausalLM",       declare_glm4_moe,      {}, post_norm_gguf_tensors()},
     {"dots1",       "Dots1ForCausalLM",         declare_dots1},
@@ -65,20 +65,6 @@ std::string hf_architecture(const Checkpoint& checkpoint, const Json& config) {
   return (*names)[0].get<std::string>();
 }
 
-TensorSizes sizes_of(const ModelConfig& config) {
-  TensorSizes sizes;
-  sizes.blocks = static_cast<std::int64_t>(config.blocks.size());
-  for (const BlockSpec& block : config.blocks) {
-    sizes.layers = std::max<std::int64_t>(sizes.layers, block.layer + 1);
-    if (block.routed) sizes.experts = block.moe.router.experts;
-    if (const auto* a = std::get_if<AttentionSpec>(&block.mixer)) {
-      sizes.q_rows = std::int64_t{a->heads} * a->head_dim;
-      sizes.kv_rows = std::int64_t{a->kv_heads} * a->head_dim;
-    }
-  }
-  return sizes;
-}
-
 // Architecture `junto` names the one that it starts from: a Hugging Face class whose configuration the file carries, or
 // one of GGUF's whose keys it has (and something more, such as junto.router, that only Junto reads).
 ModelSource describe_gguf(const Checkpoint& checkpoint) {
@@ -97,7 +83,7 @@ ModelSource describe_gguf(const Checkpoint& checkpoint) {
     source.config = source.architecture->declare(ConfigReader(checkpoint, name));
   }
   source.tensors = gguf_tensors(checkpoint, own ? std::span<const TensorRule>() : source.architecture->gguf_tensors,
-                                sizes_of(source.config));
+                                tensor_sizes(source.config));
   apply_stored_routing(checkpoint, source.config);
   return source;
 }
@@ -108,11 +94,25 @@ ModelSource describe_hf(const Checkpoint& checkpoint) {
   source.architecture = &find_architecture(checkpoint.path + "/config.json", "architectures", name, &Architecture::hf);
   const ConfigReader reader(checkpoint, std::string());
   source.config = source.architecture->declare(reader);
-  source.tensors = canonical_tensors(checkpoint, source.architecture->tensors, sizes_of(source.config));
+  source.tensors = canonical_tensors(checkpoint, source.architecture->tensors, tensor_sizes(source.config));
   return source;
 }
 
 }  // namespace
+
+TensorSizes tensor_sizes(const ModelConfig& config) {
+  TensorSizes sizes;
+  sizes.blocks = static_cast<std::int64_t>(config.blocks.size());
+  for (const BlockSpec& block : config.blocks) {
+    sizes.layers = std::max<std::int64_t>(sizes.layers, block.layer + 1);
+    if (block.routed) sizes.experts = block.moe.router.experts;
+    if (const auto* a = std::get_if<AttentionSpec>(&block.mixer)) {
+      sizes.q_rows = std::int64_t{a->heads} * a->head_dim;
+      sizes.kv_rows = std::int64_t{a->kv_heads} * a->head_dim;
+    }
+  }
+  return sizes;
+}
 
 std::span<const Architecture> architectures() {
   return kArchitectures;

@@ -16,10 +16,14 @@ struct Architecture {
   ModelConfig (*declare)(const ConfigReader&);
   std::span<const TensorRule> tensors = {};       // published names beyond the common ones
   std::span<const TensorRule> gguf_tensors = {};  // names of llama.cpp's files that differ from the canonical ones
+  bool gguf_pairs_rows = false;  // llama.cpp's files hold rows of q and k as neighbours, published ones as halves
 };
 
 /// Every row.
 std::span<const Architecture> architectures();
+
+/// What splitting and renaming the tensors of such a model need.
+TensorSizes tensor_sizes(const ModelConfig& config);
 
 /// What an opened checkpoint says of itself: its declaration evaluated and its tensors under canonical names.
 struct ModelSource {

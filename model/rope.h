@@ -1,6 +1,9 @@
 // Frequencies of rotary position embeddings, with every scaling that published checkpoints declare.
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "model/config_reader.h"
 
 namespace junto {
@@ -26,6 +29,11 @@ struct RopeRequest {
 /// default, linear, dynamic (within the trained context), yarn (arXiv 2309.00071), longrope, llama3; others are refused
 /// by name.
 Rope read_rope(const ConfigReader& reader, const RopeRequest& request);
+
+/// The rows of a head_dim with `dims` rotated ones in another pairing: row i of each of `heads` heads is the stored row
+/// order[i]. `first` rows of each head come before the rotated ones and stay.
+std::vector<std::int64_t> rotation_order(std::int64_t heads, std::int64_t head_dim, std::int64_t first,
+                                         std::int64_t dims, RopeStyle from, RopeStyle to);
 
 /// DeepSeek: the factor on the attention scale that YaRN's mscale_all_dim asks for (1 where it does not).
 float yarn_scale_correction(const ConfigReader& reader);

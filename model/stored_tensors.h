@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "kernels/interleave.h"
+#include "model/adapter.h"
 #include "model/tensor_names.h"
 #include "model/weights.h"
 
@@ -16,8 +17,9 @@ namespace junto {
 // Hands out tensors by canonical name and remembers which were taken.
 class StoredTensors {
  public:
-  StoredTensors(const std::string& path, const TensorTable& table, const LoadOptions& options)
-      : path_(path), table_(table), options_(options) {}
+  StoredTensors(const std::string& path, const TensorTable& table, const AdapterTable& adapters,
+                const LoadOptions& options)
+      : path_(path), table_(table), options_(options), adapters_(adapters) {}
 
   const Tensor* find(const std::string& name) {
     const auto found = table_.find(name);
@@ -68,6 +70,7 @@ class StoredTensors {
   Linear linear(const std::string& role, std::int64_t rows, std::int64_t cols) {
     Linear linear = linear_from(role + ".weight", require(role + ".weight"), rows, cols);
     linear.bias = vector_or_empty(role + ".bias", linear.weights.rows);
+    adapters_.attach(role + ".weight", linear);
     return linear;
   }
 
@@ -81,6 +84,7 @@ class StoredTensors {
   }
 
   const std::string& path() const { return path_; }
+  AdapterOverlays& adapters() { return adapters_; }
 
  private:
   void check_shape(const std::string& name, const Tensor& tensor, std::int64_t rows, std::int64_t cols) const {
@@ -115,6 +119,7 @@ class StoredTensors {
   const TensorTable& table_;
   const LoadOptions& options_;
   std::set<std::string, std::less<>> used_;
+  AdapterOverlays adapters_;
 };
 
 }  // namespace junto

@@ -19,9 +19,9 @@ std::string in_block(std::size_t block, std::string_view role) {
 
 class Loader {
  public:
-  Loader(const std::string& path, const ModelConfig& config, const TensorTable& table,
+  Loader(const std::string& path, const ModelConfig& config, const TensorTable& table, const AdapterTable& adapters,
          const std::optional<PackedExperts>& packed, const LoadOptions& options)
-      : config_(config), hidden_(config.hidden_size), packed_(packed), tensors_(path, table, options) {}
+      : config_(config), hidden_(config.hidden_size), packed_(packed), tensors_(path, table, adapters, options) {}
 
   void load(Model& model);
 
@@ -40,6 +40,7 @@ class Loader {
   Linear expert_columns(std::size_t index, const char* part, int expert, std::int64_t rows, std::int64_t cols);
   Linear stored_expert(std::size_t index, const std::string& part, int expert, std::int64_t rows, std::int64_t cols,
                        bool by_column);
+  void finish_expert(std::size_t index, const char* part, int expert, Linear& linear);
   std::vector<float> expert_bias(std::size_t index, const char* part, int expert, std::int64_t rows);
   std::optional<WeightMatrix> packed_expert_matrix(std::size_t index, const std::string& stack, int expert,
                                                    std::int64_t rows, std::int64_t cols);
@@ -79,20 +80,36 @@ AttentionWeights Loader::attention(std::size_t index, const AttentionSpec& spec)
   return w;
 }
 
+// row += row n of what adapters add to the matrix.
+void add_low_rank_rows(const Linear& linear, std::int64_t n, std::span<float> row) {
+  for (const Overlay& overlay : *linear.overlays) {
+    const auto& update = std::get<LowRank>(overlay);
+    for (std::int64_t j = 0; j < update.rank; ++j) {
+      const float factor = update.scale * update.b_transposed[j * linear.weights.rows + n];
+      for (std::size_t c = 0; c < row.size(); ++c) row[c] += factor * update.a[j * std::ssize(row) + c];
+    }
+  }
+}
+
 // kv_b [heads * (nope + value), kv_rank], split per head; its key half is needed transposed.
 void split_kv_b(const Linear& kv_b, const MlaSpec& spec, MlaWeights& w) {
   std::vector<float> row(spec.kv_rank);
   const WeightMatrix& m = kv_b.weights;
+  // Both halves are decoded here in any case: updates go into them.
+  const auto decode_updated = [&](std::int64_t n) {
+    decode_row(m, n, row);
+    if (kv_b.has_overlays()) add_low_rank_rows(kv_b, n, row);
+  };
   for (int h = 0; h < spec.heads; ++h) {
     const std::int64_t first = std::int64_t{h} * (spec.nope_dim + spec.value_dim);
     std::vector<float> keys(std::size_t(spec.kv_rank) * spec.nope_dim);
     for (int n = 0; n < spec.nope_dim; ++n) {
-      decode_row(m, first + n, row);
+      decode_updated(first + n);
       for (int c = 0; c < spec.kv_rank; ++c) keys[std::size_t(c) * spec.nope_dim + n] = row[c];
     }
     std::vector<float> values(std::size_t(spec.value_dim) * spec.kv_rank);
     for (int v = 0; v < spec.value_dim; ++v) {
-      decode_row(m, first + spec.nope_dim + v, row);
+      decode_updated(first + spec.nope_dim + v);
       std::copy(row.begin(), row.end(), values.begin() + std::size_t(v) * spec.kv_rank);
     }
     w.k_b.push_back(make_weights(make_tensor({spec.kv_rank, spec.nope_dim}, std::move(keys))));
@@ -192,8 +209,14 @@ Linear Loader::expert_matrix(std::size_t index, const char* part, int expert, st
   } else {
     linear = stored_expert(index, part, expert, rows, cols, false);
   }
-  linear.bias = expert_bias(index, part, expert, linear.weights.rows);
+  finish_expert(index, part, expert, linear);
   return linear;
+}
+
+// Bias and overlays.
+void Loader::finish_expert(std::size_t index, const char* part, int expert, Linear& linear) {
+  linear.bias = expert_bias(index, part, expert, linear.weights.rows);
+  tensors_.adapters().attach(in_block(index, part) + "." + std::to_string(expert) + ".weight", linear);
 }
 
 // The same where the matrix may also be stored by column: blk.L.ffn_down_t_exps.weight [E, K, N].
@@ -203,13 +226,13 @@ Linear Loader::expert_columns(std::size_t index, const char* part, int expert, s
   Linear linear;
   if (const auto packed = packed_expert_matrix(index, name + "_exps", expert, rows, cols)) {
     linear.weights = *packed;
-    linear.bias = expert_bias(index, part, expert, rows);
+    finish_expert(index, part, expert, linear);
     return linear;
   }
   if (!tensors_.contains(name + "_exps.weight") && !tensors_.contains(name + "." + std::to_string(expert) + ".weight"))
     return expert_matrix(index, part, expert, rows, cols);
   linear = stored_expert(index, by_column, expert, rows, cols, true);
-  linear.bias = expert_bias(index, part, expert, rows);
+  finish_expert(index, part, expert, linear);
   return linear;
 }
 
@@ -237,6 +260,7 @@ ExpertWeights Loader::ffn(const std::string& gate, const std::string& up, const 
   }
   w.down = tensors_.columns_from(columns, tensors_.require(columns), hidden_, w.width());
   w.down.bias = tensors_.vector_or_empty(down + ".bias", hidden_);
+  tensors_.adapters().attach(down + ".weight", w.down);
   return w;
 }
 
@@ -309,6 +333,7 @@ BlockWeights Loader::block(std::size_t index) {
     Tensor row = tensors_.require(name);
     if (row.shape.size() == 1) row.shape = {1, row.shape[0]};
     w.shared_gate = tensors_.linear_from(name, row, 1, hidden_);
+    tensors_.adapters().attach(name, w.shared_gate);
   }
   if (spec.moe.output_bias) w.moe_bias = tensors_.vector(in_block(index, "ffn_moe.bias"), hidden_);
   return w;
@@ -324,6 +349,7 @@ void Loader::load(Model& model) {
     model.output = tensors_.linear_from("token_embd.weight", model.token_embedding, -1, -1);
     tensors_.find("output.weight");  // some tied checkpoints store it all the same
     model.output.bias = tensors_.vector_or_empty("output.bias", config_.vocab_size);
+    tensors_.adapters().attach("output.weight", model.output);
   } else {
     model.output = tensors_.linear("output", config_.vocab_size, hidden_);
   }
@@ -346,10 +372,12 @@ void Loader::load(Model& model) {
   model.keeps_input = kept_inputs(config_);
   model.experts = std::make_unique<ExpertStore>(std::move(experts), hidden_, model.path);
   tensors_.refuse_unused(config_.blocks.size());
+  tensors_.adapters().refuse_unused();
+  model.total_bytes = tensors_.adapters().bytes();
 }
 
 // FNV-1a over what a saved sequence depends on.
-std::uint64_t fingerprint_of(const ModelSource& source) {
+std::uint64_t fingerprint_of(const ModelSource& source, const AdapterTable& adapters) {
   std::uint64_t hash = 1469598103934665603ull;
   const auto mix = [&](std::string_view text) {
     for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
@@ -362,6 +390,15 @@ std::uint64_t fingerprint_of(const ModelSource& source) {
     // A few bytes of content tell apart models of one shape.
     mix({reinterpret_cast<const char*>(tensor.bytes.data()), std::min<std::size_t>(tensor.bytes.size(), 64)});
   }
+  for (const auto& [name, updates] : adapters) {
+    mix(name);
+    for (const AdapterUpdate& update : updates) {
+      mix(std::to_string(update.scale));
+      for (const Tensor* tensor : {&update.a, &update.b}) {
+        mix({reinterpret_cast<const char*>(tensor->bytes.data()), tensor->bytes.size()});
+      }
+    }
+  }
   return hash;
 }
 
@@ -371,19 +408,20 @@ std::shared_ptr<Model> load_model(const Checkpoint& checkpoint, const LoadOption
   ModelSource source = describe_model(checkpoint);
   auto model = std::make_shared<Model>();
   model->path = checkpoint.path;
-  model->config = std::move(source.config);
   const std::optional<PackedExperts> packed = parse_packed_experts(checkpoint.metadata);
-  Loader(model->path, model->config, source.tensors, packed, options).load(*model);
+  const AdapterTable adapters = read_adapters(options.adapters, checkpoint, source);
+  model->config = std::move(source.config);
+  Loader(model->path, model->config, source.tensors, adapters, packed, options).load(*model);
   const bool lazy = options.lazy_experts && options.pool != nullptr && has_experts_to_interleave(*model);
   if (options.expert_memory > 0 || lazy) model->cache = stream_experts(*model, checkpoint, packed, options);
   source.config = model->config;
-  model->fingerprint = fingerprint_of(source);
+  model->fingerprint = fingerprint_of(source, adapters);
   for (const auto& [name, tensor] : source.tensors) {
     model->total_bytes += tensor.bytes.size();
     model->quantised = model->quantised || is_quantised(tensor.type);
   }
   std::size_t elsewhere = model->routed_bytes + model->token_embedding.bytes.size();
-  if (!model->config.tied_embeddings) elsewhere += model->output.weights.bytes();
+  elsewhere += model->output.bytes() - (model->config.tied_embeddings ? model->output.weights.bytes() : 0);
   model->block_bytes = model->total_bytes - std::min(model->total_bytes, elsewhere);
   return model;
 }

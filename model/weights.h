@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "format/checkpoint.h"
+#include "model/adapter.h"
 #include "model/architectures.h"
 #include "model/config.h"
 #include "model/router_weights.h"
@@ -107,6 +108,8 @@ struct LoadOptions {
   bool verify_reads = false;
   ReadEngine read_engine = ReadEngine::kAuto;
   Prefetch prefetch = Prefetch::kNone;
+  /// Low-rank updates of linear layers (model/adapter.h).
+  std::vector<AdapterRequest> adapters = {};
   /// Tensors taken so far and in all.
   std::function<void(std::size_t done, std::size_t all)> progress;
 };
