@@ -21,6 +21,7 @@ Command quantize_command();
 Command synth_command();
 Command train_command();
 Command reproduce_command();
+Command compare_command();
 Command report_command();
 Command bench_command();
 Command trace_command();

@@ -17,6 +17,7 @@ struct ReproduceArguments {
   std::string arms;                     // "a,b"; empty: all
   std::optional<int> seeds;             // of each arm; empty: as declared
   std::string budget;                   // "2h"; empty: none
+  std::string texts = {};               // folder of the texts; empty: the cache, or beside `systems` for smoke runs
   int threads = 1;
   bool smoke = false, dry_run = false, verify = false, json = false;
 };

@@ -108,6 +108,13 @@ std::vector<Json> kept_rows(const Setting& setting, const std::vector<Run>& runs
   return rows;
 }
 
+/// Steps of a run: what the schedule says, or what its budget of operations pays for where those are fewer.
+double steps_of(const Setting& setting, const Arm& arm, const StepCost& cost) {
+  const Json recipe = recipe_of(setting.experiment, {.arm = arm.name, .seed = 1}, setting.texts, setting.folder);
+  const double flops = parse_recipe(recipe, arm.name).schedule.flops, most = static_cast<double>(cost.steps_of_run);
+  return flops > 0.0 ? std::min(most, std::ceil(flops / cost.flops)) : most;
+}
+
 int dry_run(const Setting& setting) {
   const Experiment& experiment = setting.experiment;
   Table table{{{"arm"},
@@ -124,16 +131,15 @@ int dry_run(const Setting& setting) {
   for (const Arm& arm : experiment.arms) {
     const StepCost cost = probe_arm(experiment, {.arm = arm.name, .seed = 1}, setting.texts, kProbeSteps);
     const auto grid = static_cast<std::int64_t>(std::ranges::count(tuning, arm.name, &Run::arm));
-    const auto runs = static_cast<double>(grid + seeds_of(experiment, arm)),
-               steps = static_cast<double>(cost.steps_of_run);
+    const auto runs = static_cast<double>(grid + seeds_of(experiment, arm)), steps = steps_of(setting, arm, cost);
     const double mine = runs * steps * cost.seconds / 60.0;
     minutes += mine, flops += runs * steps * cost.flops;
     char in_all[32];
     std::snprintf(in_all, sizeof in_all, "%.1f", mine);
     table.rows.push_back({arm.name, std::to_string(grid), std::to_string(seeds_of(experiment, arm)),
-                          format_quantity(static_cast<double>(cost.parameters), ""), std::to_string(cost.steps_of_run),
-                          format_quantity(steps * cost.flops, ""), in_all,
-                          format_quantity(static_cast<double>(cost.bytes), "B")});
+                          format_quantity(static_cast<double>(cost.parameters), ""),
+                          std::to_string(static_cast<std::int64_t>(steps)), format_quantity(steps * cost.flops, ""),
+                          in_all, format_quantity(static_cast<double>(cost.bytes), "B")});
   }
   std::printf(
       "%s\nin all %s, %.1f minutes on %d thread%s as this machine is now; a variable number of experts is counted as "
@@ -232,7 +238,11 @@ Setting make_setting(const ReproduceArguments& given) {
   }
   const std::int64_t length = out.experiment.recipe.value("/batch/length"_json_pointer, BatchOptions{}.length);
   const std::string beside = fs::path(given.systems).parent_path().string();
-  out.texts = read_texts(out.experiment, !given.smoke ? cache_directory() : beside.empty() ? "." : beside, length);
+  const std::string texts = !given.texts.empty() ? given.texts
+                            : !given.smoke       ? cache_directory()
+                            : beside.empty()     ? "."
+                                                 : beside;
+  out.texts = read_texts(out.experiment, texts, length);
   for (const Arm& arm : out.experiment.arms) {  // mistakes are named before hours of work
     parse_recipe(recipe_of(out.experiment, {.arm = arm.name}, out.texts, out.folder), file + ": " + arm.name);
   }
