@@ -108,9 +108,11 @@ TraceShape shape_of(const Model& model) {
   for (std::size_t b = 0; b < model.config.blocks.size(); ++b) {
     const BlockSpec& block = model.config.blocks[b];
     if (!block.routed) continue;
-    shape.layers.push_back(
-        {block.layer, false, block.moe.router.experts, expert_bytes_of(model, static_cast<int>(b)), {}});
-    shape.per_token.push_back(max_experts_per_unit(block.moe.router));
+    for (int round = 0; round < block.moe.rounds.count; ++round) {
+      shape.layers.push_back(
+          {block.layer, false, block.moe.router.experts, expert_bytes_of(model, static_cast<int>(b)), {}, round});
+      shape.per_token.push_back(max_experts_per_unit(block.moe.router));
+    }
   }
   if (shape.layers.empty()) fail(model.path, "has no routed layer");
   return shape;

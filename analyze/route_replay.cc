@@ -1,35 +1,45 @@
 #include "analyze/route_replay.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
+#include "analyze/traced_stages.h"
 #include "base/error.h"
 
 namespace junto {
 
 RouteReplay::RouteReplay(RouteTrace trace, const ModelConfig& config, std::string_view where)
-    : trace_(std::move(trace)), layer_of_block_(config.blocks.size(), -1) {
-  std::vector<int> layers;
-  for (std::size_t l = 0; l < trace_.layers.size(); ++l) {
-    if (!trace_.layers[l].mixer) layers.push_back(static_cast<int>(l));
-  }
+    : trace_(std::move(trace)),
+      layer_of_block_(config.blocks.size(), -1),
+      rounds_(config.blocks.size(), 1),
+      round_(config.blocks.size(), 0) {
+  const TracedStages traced = stages_of(trace_);
   std::size_t routed = 0;
   for (std::size_t b = 0; b < config.blocks.size(); ++b) {
     if (!config.blocks[b].routed) continue;
     if (first_block_ < 0) first_block_ = static_cast<int>(b);
-    if (routed < layers.size()) {
-      const TracedLayer& layer = trace_.layers[static_cast<std::size_t>(layers[routed])];
+    rounds_[b] = config.blocks[b].moe.rounds.count;
+    if (routed < traced.experts.size()) {
+      const auto first = std::ranges::find(traced.layer, static_cast<int>(routed)) - traced.layer.begin();
+      const TracedLayer& layer = *traced.routers[static_cast<std::size_t>(first)];
+      const std::string name = "the model's layer " + std::to_string(config.blocks[b].layer);
       const int experts = config.blocks[b].moe.router.experts;
       if (layer.experts != experts) {
-        fail(where, layer.name() + " has " + std::to_string(layer.experts) + " experts, the model's layer " +
-                        std::to_string(config.blocks[b].layer) + " has " + std::to_string(experts));
+        fail(where, layer.name() + " has " + std::to_string(layer.experts) + " experts, " + name + " has " +
+                        std::to_string(experts));
       }
-      layer_of_block_[b] = layers[routed];
+      if (traced.rounds[routed] != rounds_[b]) {
+        fail(where, layer.name() + " has " + std::to_string(traced.rounds[routed]) + " rounds, " + name + " has " +
+                        std::to_string(rounds_[b]));
+      }
+      layer_of_block_[b] = static_cast<int>(&layer - trace_.layers.data());
     }
     ++routed;
   }
-  if (routed != layers.size() || routed == 0) {
-    fail(where, "has " + std::to_string(layers.size()) + " routed layers, the model has " + std::to_string(routed));
+  if (routed != traced.experts.size() || routed == 0) {
+    fail(where,
+         "has " + std::to_string(traced.experts.size()) + " routed layers, the model has " + std::to_string(routed));
   }
   if (trace_.tokens() == 0) fail(where, "has no tokens");
 }
@@ -45,11 +55,13 @@ void RouteReplay::replace(int block, bool mixer, RoutePlan& plan) {
   const int layer = layer_of_block_[static_cast<std::size_t>(block)];
   if (mixer || layer < 0) return;
   const std::int64_t rows = plan.units();
-  if (block == first_block_) {
+  int& round = round_[static_cast<std::size_t>(block)];
+  if (block == first_block_ && round == 0) {
     first_ = next_token();
     rows_ = rows;
   }
-  const RoutePlan& traced = trace_.layers[static_cast<std::size_t>(layer)].plan;
+  const RoutePlan& traced = trace_.layers[static_cast<std::size_t>(layer + round)].plan;
+  round = (round + 1) % rounds_[static_cast<std::size_t>(block)];
   plan.clear();
   for (std::int64_t r = 0; r < rows; ++r) {
     const std::int64_t token = (first_ + r) % trace_.tokens();

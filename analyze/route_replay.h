@@ -14,8 +14,8 @@ namespace junto {
 
 class RouteReplay {
  public:
-  /// The trace's feed-forward layers must be the model's: as many, each with its number of experts; attention experts
-  /// route as they are. Throws Error naming `where` and what differs.
+  /// The trace's feed-forward layers must be the model's: as many, each with its number of experts and rounds;
+  /// attention experts route as they are. Throws Error naming `where` and what differs.
   RouteReplay(RouteTrace trace, const ModelConfig& config, std::string_view where);
   RouteReplay(const RouteReplay&) = delete;
   RouteReplay& operator=(const RouteReplay&) = delete;
@@ -31,7 +31,9 @@ class RouteReplay {
   void replace(int block, bool mixer, RoutePlan& plan);
 
   RouteTrace trace_;
-  std::vector<int> layer_of_block_;  // index into trace_.layers; -1: not routed
+  std::vector<int> layer_of_block_;  // index into trace_.layers of its first round; -1: not routed
+  std::vector<int> rounds_;          // [blocks]
+  std::vector<int> round_;           // [blocks], the next one
   int first_block_ = -1;
   std::int64_t first_ = 0;  // token of the present call's first row
   std::int64_t rows_ = 0;   // of the present call

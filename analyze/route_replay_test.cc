@@ -80,6 +80,10 @@ TEST(RouteReplay, TracesOfOtherShapesAreRefused) {
   EXPECT_EQ(refusal(trace_of_ids(16, {{{1}}, {{1}}})), "t: has 2 routed layers, the model has 3");
   EXPECT_EQ(refusal(trace_of_ids(8, {{{1}}, {{1}}, {{1}}})), "t: layer 0 has 8 experts, the model's layer 0 has 16");
   EXPECT_EQ(refusal(trace_of_ids(16, {{}, {}, {}})), "t: has no tokens");
+  RouteTrace rounds = trace_of_ids(16, {{{1}}, {{1}}, {{1}}, {{1}}});
+  rounds.layers[1].layer = 0;
+  rounds.layers[1].round = 1;
+  EXPECT_EQ(refusal(rounds), "t: layer 0 has 2 rounds, the model's layer 0 has 1");
 }
 
 }  // namespace

@@ -41,6 +41,7 @@ Json header_of(const RouteTrace& trace) {
   for (const TracedLayer& layer : trace.layers) {
     layers.push_back({{"layer", layer.layer},
                       {"mixer", layer.mixer},
+                      {"round", layer.round},
                       {"experts", layer.experts},
                       {"expert_bytes", layer.expert_bytes}});
   }
@@ -92,6 +93,7 @@ class TraceParser {
 
   void read_header();
   void read_layers(const Json& layers);
+  void check_round(const TracedLayer& layer, const std::string& field) const;
   void read_sequences(const Json& sequences);
   void read_tokens();
   void read_unit(TracedLayer& layer);
@@ -143,6 +145,10 @@ void TraceParser::read_layers(const Json& layers) {
     layer.mixer = one.value("mixer", Json(false)) == true;
     layer.experts = static_cast<int>(integer(one, "experts", 1, kMaxTracedExperts, where_, field + ".experts"));
     layer.expert_bytes = integer(one, "expert_bytes", 0, std::int64_t{1} << 40, where_, field + ".expert_bytes");
+    if (one.contains("round")) {  // younger than the format
+      layer.round = static_cast<int>(integer(one, "round", 0, INT32_MAX, where_, field + ".round"));
+    }
+    check_round(layer, field);
     cells += layer.experts;
     trace_.layers.push_back(std::move(layer));
   }
@@ -157,6 +163,17 @@ void TraceParser::read_layers(const Json& layers) {
     fail(where_, "tokens is " + std::to_string(tokens_) + ", expected at most the " +
                      std::to_string((bytes_.size() - at_) / least) + " that the file holds");
   }
+}
+
+void TraceParser::check_round(const TracedLayer& layer, const std::string& field) const {
+  if (layer.round == 0) return;
+  const TracedLayer* const before = trace_.layers.empty() ? nullptr : &trace_.layers.back();
+  if (before && !layer.mixer && !before->mixer && before->layer == layer.layer && before->experts == layer.experts &&
+      before->round + 1 == layer.round) {
+    return;
+  }
+  fail(where_, field + " is round " + std::to_string(layer.round) + " of layer " + std::to_string(layer.layer) +
+                   ", expected after the round before it, with as many experts");
 }
 
 void TraceParser::read_sequences(const Json& sequences) {
@@ -213,7 +230,8 @@ void TraceParser::read_tokens() {
 }  // namespace
 
 std::string TracedLayer::name() const {
-  return (mixer ? "attention of layer " : "layer ") + std::to_string(layer);
+  return (mixer ? "attention of layer " : "layer ") + std::to_string(layer) +
+         (round > 0 ? ", round " + std::to_string(round) : "");
 }
 
 RouteTrace make_trace(const RouteRecorder& recorder, const ModelConfig& config, std::vector<std::int32_t> token,
@@ -222,7 +240,7 @@ RouteTrace make_trace(const RouteRecorder& recorder, const ModelConfig& config, 
   trace.token = std::move(token);
   trace.sequence_begin = std::move(sequence_begin);
   for (const RoutedBlock* routed : recorder.blocks()) {
-    trace.layers.push_back({routed->layer, routed->mixer, experts_of(config, *routed), 0, routed->plan});
+    trace.layers.push_back({routed->layer, routed->mixer, experts_of(config, *routed), 0, routed->plan, routed->round});
   }
   return trace;
 }

@@ -14,15 +14,17 @@
 
 namespace junto {
 
-/// One router's choices.
+/// One router's choices: of a layer, or of one round of a layer that has several (moe/rounds.h), whose rounds follow
+/// one another and choose from the same experts.
 struct TracedLayer {
   int layer = 0;                  // the number that the model's publisher counts by
   bool mixer = false;             // attention experts
   int experts = 0;                // E
   std::int64_t expert_bytes = 0;  // of the largest expert as it is stored; 0: not known
   RoutePlan plan;                 // one unit a token
+  int round = 0;
 
-  /// "layer 3", "attention of layer 3".
+  /// "layer 3", "layer 3, round 1", "attention of layer 3".
   std::string name() const;
 };
 

@@ -67,6 +67,23 @@ TEST(RouteTrace, ComesBackFromItsBytes) {
   }
 }
 
+TEST(RouteTrace, RoundsComeBackAndOlderFilesHaveOne) {
+  RouteTrace trace = trace_of_ids(4, {{{3}}, {{1}}, {{2}}});
+  trace.layers[1].layer = 0;
+  trace.layers[1].round = 1;
+  const RouteTrace back = parse_trace(serialize_trace(trace), "t");
+  EXPECT_EQ(back.layers[1].round, 1);
+  EXPECT_EQ(back.layers[2].round, 0);
+  EXPECT_EQ(back.layers[1].name(), "layer 0, round 1");
+  EXPECT_EQ(parse_trace(bytes_of(header_with("0", "[]", kLayer)), "t").layers[0].round, 0);
+  const std::string second = R"({"layer":0,"round":2,"experts":4,"expert_bytes":0})";
+  EXPECT_EQ(refusal(bytes_of(header_with("0", "[]", kLayer + "," + second))),
+            "t: layers[1] is round 2 of layer 0, expected after the round before it, with as many experts");
+  const std::string other = R"({"layer":1,"round":1,"experts":4,"expert_bytes":0})";
+  EXPECT_EQ(refusal(bytes_of(header_with("0", "[]", kLayer + "," + other))),
+            "t: layers[1] is round 1 of layer 1, expected after the round before it, with as many experts");
+}
+
 TEST(RouteTrace, IdsOfSmallLayersTakeAByte) {
   const auto with = serialize_trace(trace_of_ids(255, {{{1, 2, 3}}})).size();
   const auto without = serialize_trace(trace_of_ids(255, {{{}}})).size();

@@ -3,24 +3,18 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <string>
 #include <utility>
 
+#include "analyze/traced_stages.h"
 #include "base/error.h"
 
 namespace junto {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
-
-std::vector<const TracedLayer*> feed_forward_layers(const RouteTrace& trace) {
-  std::vector<const TracedLayer*> layers;
-  for (const TracedLayer& layer : trace.layers) {
-    if (!layer.mixer) layers.push_back(&layer);
-  }
-  return layers;
-}
 
 /// Disk, cores and the reads that are under way.
 class Machine {
@@ -101,42 +95,34 @@ class Machine {
   std::vector<Read> reads_;
 };
 
-Foreknowledge foresee(const std::vector<const TracedLayer*>& layers, const SimulatedRun& run,
-                      const std::vector<double>& popularity) {
+Foreknowledge foresee(const TracedStages& traced, const SimulatedRun& run, const std::vector<double>& popularity) {
   Foreknowledge known;
   if (run.evict == Evict::kStatic) known.popularity = popularity;
   if (run.evict != Evict::kBelady) return known;
-  std::size_t first = 0;
-  for (const TracedLayer* layer : layers) first += static_cast<std::size_t>(layer->experts);
-  known.uses.resize(first);
+  const Eviction cells(Evict::kLru, traced.experts);
+  known.uses.resize(static_cast<std::size_t>(cells.cells()));
+  std::int64_t pass = 0;
   for (std::int64_t t = 0; t < run.warm_up + run.tokens; ++t) {
-    first = 0;
-    for (std::size_t l = 0; l < layers.size(); ++l) {
-      const std::int64_t pass = t * std::ssize(layers) + static_cast<std::int64_t>(l) + 1;
-      for (const std::int32_t e : layers[l]->plan.experts_of(t)) {
-        known.uses[first + static_cast<std::size_t>(e)].push_back(pass);
+    for (std::size_t s = 0; s < traced.routers.size(); ++s) {
+      ++pass;
+      for (const std::int32_t e : traced.routers[s]->plan.experts_of(t)) {
+        known.uses[static_cast<std::size_t>(cells.cell_of(traced.layer[s], e))].push_back(pass);
       }
-      first += static_cast<std::size_t>(layers[l]->experts);
     }
   }
   return known;
 }
 
-std::vector<int> sizes_of(const std::vector<const TracedLayer*>& layers) {
-  std::vector<int> sizes;
-  for (const TracedLayer* layer : layers) sizes.push_back(layer->experts);
-  return sizes;
-}
-
 /// The expert cache with simulated time: ExpertCache::run, step by step.
 class SimulatedCache {
  public:
-  SimulatedCache(std::vector<const TracedLayer*> layers, const SimulatedMachine& machine, const SimulatedRun& run,
-                 double expert_bytes, const std::vector<double>& popularity)
-      : layers_(std::move(layers)),
+  SimulatedCache(TracedStages traced, const SimulatedMachine& machine, const SimulatedRun& run, double expert_bytes,
+                 const std::vector<double>& popularity)
+      : traced_(std::move(traced)),
+        stages_(traced_.stages()),
         parameters_(machine),
         machine_(parameters_, expert_bytes / machine.matrices),
-        eviction_(run.evict, sizes_of(layers_), foresee(layers_, run, popularity)),
+        eviction_(run.evict, traced_.experts, foresee(traced_, run, popularity), traced_.rounds),
         expert_bytes_(expert_bytes),
         free_slots_(run.slots) {
     state_.assign(static_cast<std::size_t>(eviction_.cells()), kOut);
@@ -144,9 +130,9 @@ class SimulatedCache {
   }
 
   void token(std::int64_t t) {
-    for (std::size_t l = 0; l < layers_.size(); ++l) {
-      machine_.compute(parameters_.dense_s / static_cast<double>(layers_.size()), arrived_);
-      run_layer(static_cast<int>(l), layers_[l]->plan.experts_of(t));
+    for (int s = 0; s < stages_.count(); ++s) {
+      machine_.compute(parameters_.dense_s / stages_.count(), arrived_);
+      run_stage(stages_.stage(s), traced_.routers[static_cast<std::size_t>(s)]->plan.experts_of(t));
     }
     ++result_.tokens;
   }
@@ -163,12 +149,13 @@ class SimulatedCache {
  private:
   enum State : std::uint8_t { kOut, kLoading, kReady, kWanted };  // kWanted: ready, and of the layer that runs
 
-  void run_layer(int layer, std::span<const std::int32_t> experts);
+  void run_stage(ExpertStage stage, std::span<const std::int32_t> experts);
   void start_loads();
   void take_arrived();
   bool make_room();
 
-  std::vector<const TracedLayer*> layers_;
+  TracedStages traced_;
+  ExpertStages stages_;
   SimulatedMachine parameters_;
   Machine machine_;
   Eviction eviction_;
@@ -218,13 +205,13 @@ void SimulatedCache::take_arrived() {
   arrived_.clear();
 }
 
-void SimulatedCache::run_layer(int layer, std::span<const std::int32_t> experts) {
-  eviction_.enter(layer);
+void SimulatedCache::run_stage(ExpertStage stage, std::span<const std::int32_t> experts) {
+  eviction_.enter(stage);
   missing_.clear();
   waiting_.clear();
   for (const std::int32_t e : experts) {
-    const std::int32_t cell = eviction_.cell_of(layer, e);
-    eviction_.use(layer, e);
+    const std::int32_t cell = eviction_.cell_of(stage.layer, e);
+    eviction_.use(stage.layer, e);
     const bool in = state_[static_cast<std::size_t>(cell)] == kReady;
     if (in) state_[static_cast<std::size_t>(cell)] = kWanted;
     (in ? waiting_ : missing_).push_back(cell);
@@ -258,38 +245,44 @@ double SimulationResult::hit_ratio() const {
 }
 
 std::vector<double> popularity_of(const RouteTrace& trace) {
-  std::vector<double> popularity;
-  for (const TracedLayer* layer : feed_forward_layers(trace)) {
-    std::vector<double> uses(static_cast<std::size_t>(layer->experts), 0);
-    for (const std::int32_t e : layer->plan.expert) ++uses[static_cast<std::size_t>(e)];
-    popularity.insert(popularity.end(), uses.begin(), uses.end());
+  const TracedStages traced = stages_of(trace);
+  const Eviction cells(Evict::kLru, traced.experts);
+  std::vector<double> popularity(static_cast<std::size_t>(cells.cells()), 0.0);
+  for (std::size_t s = 0; s < traced.routers.size(); ++s) {
+    for (const std::int32_t e : traced.routers[s]->plan.expert) {
+      ++popularity[static_cast<std::size_t>(cells.cell_of(traced.layer[s], e))];
+    }
   }
   return popularity;
 }
 
 std::int64_t expert_bytes_of(const RouteTrace& trace) {
   std::int64_t most = 0;
-  for (const TracedLayer* layer : feed_forward_layers(trace)) most = std::max(most, layer->expert_bytes);
+  for (const TracedLayer* router : stages_of(trace).routers) most = std::max(most, router->expert_bytes);
   return most;
+}
+
+std::int64_t experts_of(const RouteTrace& trace) {
+  const std::vector<int> experts = stages_of(trace).experts;
+  return std::accumulate(experts.begin(), experts.end(), std::int64_t{0});
 }
 
 SimulationResult simulate(const RouteTrace& trace, const SimulatedMachine& machine, const SimulatedRun& run,
                           std::int64_t expert_bytes, const std::vector<double>& popularity) {
-  const std::vector<const TracedLayer*> layers = feed_forward_layers(trace);
-  if (layers.empty()) fail("simulate", "the trace has no routed feed-forward layer");
+  TracedStages traced = stages_of(trace);
+  if (traced.routers.empty()) fail("simulate", "the trace has no routed feed-forward layer");
   if (run.slots < 1)
     fail("simulate", "expert memory holds " + std::to_string(run.slots) + " experts, expected 1 or more");
   if (run.tokens < 1 || run.warm_up < 0 || run.warm_up + run.tokens > trace.tokens()) {
     fail("simulate", "tokens are " + std::to_string(run.warm_up) + " to warm up and " + std::to_string(run.tokens) +
                          ", the trace has " + std::to_string(trace.tokens()));
   }
-  std::size_t cells = 0;
-  for (const TracedLayer* layer : layers) cells += static_cast<std::size_t>(layer->experts);
+  const auto cells = static_cast<std::size_t>(experts_of(trace));
   if (run.evict == Evict::kStatic && popularity.size() != cells) {
     fail("simulate",
          "the trace has " + std::to_string(cells) + " experts, the hot set is of " + std::to_string(popularity.size()));
   }
-  SimulatedCache cache(layers, machine, run, static_cast<double>(expert_bytes), popularity);
+  SimulatedCache cache(std::move(traced), machine, run, static_cast<double>(expert_bytes), popularity);
   for (std::int64_t t = 0; t < run.warm_up + run.tokens; ++t) {
     if (t == run.warm_up) cache.start_counting();
     cache.token(t);

@@ -50,10 +50,13 @@ struct SimulationResult {
 SimulationResult simulate(const RouteTrace& trace, const SimulatedMachine& machine, const SimulatedRun& run,
                           std::int64_t expert_bytes, const std::vector<double>& popularity);
 
-/// Uses of each expert of the feed-forward layers [layers * E, layer by layer].
+/// Uses of each expert of the feed-forward layers, in all rounds [layers * E, layer by layer].
 std::vector<double> popularity_of(const RouteTrace& trace);
 
 /// The largest expert of the feed-forward layers; 0 where the trace does not know.
 std::int64_t expert_bytes_of(const RouteTrace& trace);
+
+/// Of all feed-forward layers.
+std::int64_t experts_of(const RouteTrace& trace);
 
 }  // namespace junto

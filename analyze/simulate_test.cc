@@ -137,6 +137,31 @@ TEST(Simulate, StaticKeepsTheMostUsed) {
   EXPECT_EQ(run(trace, machine(), Evict::kStatic, 3).misses, 2 + 4);
 }
 
+TEST(Simulate, RoundsOfALayerShareItsExperts) {
+  // The second round asks for what the first one asked for: one read serves both.
+  RouteTrace trace = trace_of_ids(4, {{{0}, {1}}, {{0}, {1}}});
+  trace.layers[1].layer = 0;
+  trace.layers[1].round = 1;
+  EXPECT_EQ(experts_of(trace), 4);
+  EXPECT_EQ(popularity_of(trace), (std::vector<double>{2, 2, 0, 0}));
+  for (const Evict evict : kAllEvictions) {
+    const SimulationResult result = run(trace, machine(), evict, 2);
+    EXPECT_EQ(result.misses, 2) << evict_name(evict);
+    EXPECT_EQ(result.hits, 2) << evict_name(evict);
+  }
+}
+
+TEST(Simulate, PoliciesThatLookAheadReadLessWhereReuseAndSkewMix) {
+  const RouteTrace trace =
+      generate_trace(make_trace_shape(6, 32, 4, kExpertBytes), parse_trace_recipe("zipf:1,repeat:0.5", "r"), 600, 3);
+  for (const Evict ahead : {Evict::kLayer, Evict::kPredicted}) {
+    const std::int64_t found = run(trace, machine(), ahead, 60, 200).misses;
+    for (const Evict evict : {Evict::kLru, Evict::kLfu, Evict::kLifo, Evict::kStatic}) {
+      EXPECT_LT(found, run(trace, machine(), evict, 60, 200).misses) << evict_name(ahead) << " " << evict_name(evict);
+    }
+  }
+}
+
 TEST(Simulate, RefusesWhatDoesNotFit) {
   const RouteTrace trace = trace_of_ids(4, {{{0}}});
   EXPECT_THROW(simulate(trace, machine(), {Evict::kLru, 0, 0, 1}, 1, {}), Error);

@@ -98,6 +98,7 @@ LayerStats measure_layer(const TracedLayer& traced, int pairs) {
   layer.name = traced.name();
   layer.layer = traced.layer;
   layer.mixer = traced.mixer;
+  layer.round = traced.round;
   layer.experts = traced.experts;
   layer.uses.assign(static_cast<std::size_t>(traced.experts), 0);
   for (const std::int32_t e : traced.plan.expert) ++layer.uses[static_cast<std::size_t>(e)];
@@ -209,6 +210,7 @@ Json to_json(const TraceStats& stats) {
     for (const ExpertPair& pair : layer.pairs) pairs.push_back({pair.a, pair.b, pair.together, pair.lift});
     layers.push_back({{"layer", layer.layer},
                       {"mixer", layer.mixer},
+                      {"round", layer.round},
                       {"experts", layer.experts},
                       {"per_token", layer.per_token},
                       {"entropy_bits", layer.entropy_bits},

@@ -21,6 +21,7 @@ struct LayerStats {
   std::string name;
   int layer = 0;
   bool mixer = false;
+  int round = 0;
   int experts = 0;
   std::vector<std::int64_t> uses;  // [E], of the whole trace
   double per_token = 0;            // experts that a token chooses
@@ -49,8 +50,9 @@ inline constexpr int kMaxPairedExperts = 1024;  // of layers with more, pairs ar
 /// Keeps `pairs` pairs a layer.
 TraceStats measure_trace(const RouteTrace& trace, int pairs);
 
-/// {"source", "tokens", "layers": [{"layer", "mixer", "experts", "per_token", "entropy_bits", "max_entropy_bits",
-/// "top_quarter", "repeats", "reuse_median", "reuse_p90", "uses", "reuse", "pairs": [[a, b, together, lift]...]}]}
+/// {"source", "tokens", "layers": [{"layer", "mixer", "round", "experts", "per_token", "entropy_bits",
+/// "max_entropy_bits", "top_quarter", "repeats", "reuse_median", "reuse_p90", "uses", "reuse", "pairs": [[a, b,
+/// together, lift]...]}]}
 Json to_json(const TraceStats& stats);
 
 /// Popularity by layer, entropy by layer, reuse, and the co-activation of a layer in the middle, as one SVG.

@@ -39,6 +39,12 @@ double hit_ratio(const ExpertCacheCounters& c) {
   return asked > 0 ? static_cast<double>(c.hits) / static_cast<double>(asked) : 0;
 }
 
+std::vector<std::string> prefetch_names() {
+  std::vector<std::string> names;
+  for (const NamedPrefetch& rule : all_prefetch_rules()) names.emplace_back(rule.name);
+  return names;
+}
+
 /// Of the same asks, where they were recorded.
 std::optional<double> belady_of(const ExpertCache& cache) {
   const std::vector<ExpertAsk> asks = cache.asks();
@@ -57,17 +63,23 @@ std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options) {
                "them stay in memory where it holds them"},
       {.name = "--evict",
        .target = &options.evict,
-       .help = "Which expert makes room for another: layer (default), lfu, lru, lifo, or static",
-       .choices = {"lru", "lfu", "lifo", "layer", "static"}},
+       .help = "Which expert makes room for another: layer (default), lfu, lru, lifo, predicted, or static",
+       .choices = {"lru", "lfu", "lifo", "layer", "predicted", "static"}},
       {.name = "--hot-set",
        .target = &options.hot_set,
        .value = "FILE",
        .help = "With --evict static: the trace (junto trace) whose most used experts stay in memory"},
       {.name = "--prefetch",
        .target = &options.prefetch,
-       .help = "What is guessed of the next layer's experts, and read early: none (default), next-router, "
-               "previous-token, previous-layer, frequency",
-       .choices = {"none", "next-router", "previous-token", "previous-layer", "frequency"}},
+       .help = "What is guessed of the next layer's experts, or those of the layer after it (:2), and read early: none "
+               "(default), next-router, next-router:2, table, table:2, previous-token, previous-layer, frequency, "
+               "oracle, oracle:2",
+       .choices = prefetch_names()},
+      {.name = "--prefetch-trace",
+       .target = &options.prefetch_trace,
+       .value = "FILE",
+       .help = "With --prefetch table: a trace (junto trace) that the table learns from beforehand; with oracle: the "
+               "trace of this very run"},
       {.name = "--verify-reads",
        .target = &options.verify_reads,
        .help = "Hold each streamed expert to its checksum whenever it is read; packed files have them"},

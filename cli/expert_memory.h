@@ -18,10 +18,11 @@ struct ExpertMemoryOptions {
   std::string evict = "layer";
   std::string hot_set;  // a trace
   std::string prefetch = "none";
+  std::string prefetch_trace;
   bool verify_reads = false;
 };
 
-/// --expert-memory, --evict, --hot-set, --prefetch and --verify-reads.
+/// --expert-memory, --evict, --hot-set, --prefetch, --prefetch-trace and --verify-reads.
 std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options);
 
 /// "1.2GiB", "800MB", "4096" (bytes). Throws Error naming `name` and the forms there are.

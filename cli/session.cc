@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "analyze/simulate.h"
+#include "analyze/traced_stages.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
@@ -130,6 +131,19 @@ Checkpoint open_model_file(const std::string& path) {
 
 namespace {
 
+std::shared_ptr<const PastRoutes> routes_for(PrefetchRule rule, const std::string& trace) {
+  const bool oracle = rule.rule == Prefetch::kOracle;
+  if (trace.empty()) {
+    if (oracle) fail("--prefetch", "is oracle, which needs --prefetch-trace FILE, the trace of the same run");
+    return nullptr;
+  }
+  if (!oracle && rule.rule != Prefetch::kTable) {
+    fail("--prefetch-trace",
+         "is given, but --prefetch is " + std::string(prefetch_name(rule)) + ", expected table or oracle");
+  }
+  return std::make_shared<const PastRoutes>(past_routes_of(read_trace(trace)));
+}
+
 // Interleaved weights are a second copy, in memory of our own; the mapped file is left to the page cache. They serve Q8
 // activations: float rows read the stored form.
 void load_for_work(Session& session, const ModelOptions& model, bool float_activations) {
@@ -149,6 +163,7 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
     fail("--hot-set", "is given, but --evict is " + experts.evict + ", expected static");
   }
   options.prefetch = parse_prefetch(experts.prefetch);
+  options.past = routes_for(options.prefetch, experts.prefetch_trace);
   options.verify_reads = experts.verify_reads;
   options.read_engine = parse_read_engine(std::getenv("JUNTO_IO"));
   options.expert_memory = choose_expert_memory(experts, stored, available, session.checkpoint.path);

@@ -151,6 +151,9 @@ void print_stats(const Session& session, double disk_bytes_per_s) {
   add("prefetched in time", "prefetch_hits");
   add("prefetched late", "late_prefetches");
   add("prefetched for nothing", "wasted_prefetches");
+  add("guesses dropped in time", "dropped_prefetches");
+  add("share of what was asked for that was guessed", "recall");
+  add("share of guesses that were right", "precision");
   std::fputs(to_plain(table).c_str(), stderr);
 }
 

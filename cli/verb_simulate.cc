@@ -79,12 +79,6 @@ double experts_per_token(const RouteTrace& trace) {
   return slots / static_cast<double>(std::max<std::int64_t>(1, trace.tokens()));
 }
 
-std::int64_t experts_of(const RouteTrace& trace) {
-  std::int64_t experts = 0;
-  for (const TracedLayer& layer : trace.layers) experts += layer.mixer ? 0 : layer.experts;
-  return experts;
-}
-
 SimulatedMachine machine_of(const SimulateVerb& options, const RouteTrace& trace) {
   SimulatedMachine machine;
   machine.disk_bytes_per_s = parse_rate(options.disk);
@@ -253,7 +247,7 @@ Command simulate_command() {
       {.name = "--evict",
        .target = &options->evict,
        .value = "POLICY[,POLICY]",
-       .help = "lru, lfu, lifo, layer, static, belady (the bound), or all (default)"},
+       .help = "lru, lfu, lifo, layer, predicted, static, belady (the bound), or all (default)"},
       {.name = "--disk",
        .target = &options->disk,
        .value = "RATE",

@@ -25,7 +25,7 @@ TEST(SimulateVerb, EveryPolicyBetweenTheDiskAndTheBound) {
                              "--compute", "3", "--dense", "1", "--warm-up", "50", "--json"});
   ASSERT_EQ(ran.status, 0) << ran.err;
   const Json points = Json::parse(ran.out);
-  ASSERT_EQ(points.size(), 12u);
+  ASSERT_EQ(points.size(), 14u);
   for (const Json& point : points) {
     EXPECT_EQ(point["tokens"], 150);
     EXPECT_EQ(point["slots"].get<int>(), point["expert_memory"].get<std::int64_t>() / 1000000);
@@ -62,11 +62,41 @@ TEST(SimulateVerb, ErrorsNameTheOption) {
             "junto simulate needs --expert-memory SIZE or --sweep FILE; see junto simulate --help");
   EXPECT_EQ(refusal({"--disk", "1GB"}), "--disk: is 1GB, expected a rate such as 0.6GB/s");
   EXPECT_EQ(refusal({"--disk", "1GB/s", "--expert-memory", "1MB", "--evict", "mru"}),
-            "--evict: names mru, expected lru, lfu, lifo, layer, static, belady, or all");
+            "--evict: names mru, expected lru, lfu, lifo, layer, predicted, static, belady, or all");
   EXPECT_EQ(refusal({"--disk", "1GB/s", "--expert-memory", "1KB"}),
             "simulate: expert memory holds 0 experts, expected 1 or more");
   EXPECT_EQ(refusal({"--disk", "1GB/s", "--expert-memory", "1MB", "--dense", "4"}),
             "--dense: is more than --compute, of which it is a part");
+}
+
+TEST(SimulateVerb, AnOracleGuessesWhatTheTraceOfItsRunSays) {
+  const Scratch scratch;
+  const std::string model = checkpoint_path("olmoe"), trace = scratch.path("t");
+  const auto ran = [&](std::vector<std::string> more) {
+    std::vector<std::string> all = {"run",    model,    "--ids", "5,17,40,3,9", "-n", "12", "--expert-memory", "400000",
+                                    "--json", "--temp", "0"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run_junto(all);
+  };
+  const Ran plain = ran({});
+  ASSERT_EQ(plain.status, 0) << plain.err;
+  const Json answer = Json::parse(plain.out);
+  std::string ids = "5,17,40,3,9";
+  for (const Json& id : answer["ids"]) ids += "," + id.dump();
+  ASSERT_EQ(run_junto({"trace", model, "--ids", ids, "--out", trace}).status, 0);
+  for (const char* rule : {"oracle", "oracle:2", "table"}) {
+    const Ran guessed = ran({"--prefetch", rule, "--prefetch-trace", trace});
+    ASSERT_EQ(guessed.status, 0) << guessed.err;
+    const Json found = Json::parse(guessed.out);
+    EXPECT_EQ(found["ids"], answer["ids"]) << rule;
+    EXPECT_EQ(found["streaming"]["prefetch"], rule);
+    EXPECT_GT(found["streaming"]["guessed"], 0) << rule;
+    EXPECT_EQ(found["streaming"]["precision"] == 1.0, std::string(rule).starts_with("oracle")) << rule;
+  }
+  EXPECT_EQ(refusal_of({"run", model, "--ids", "1", "--prefetch", "oracle"}),
+            "--prefetch: is oracle, which needs --prefetch-trace FILE, the trace of the same run");
+  EXPECT_EQ(refusal_of({"run", model, "--ids", "1", "--prefetch-trace", trace}),
+            "--prefetch-trace: is given, but --prefetch is none, expected table or oracle");
 }
 
 TEST(SimulateVerb, ARunWithAHotSetReadsWhatIsPredicted) {

@@ -9,9 +9,11 @@
 #include <vector>
 
 #include "analyze/generate_trace.h"
+#include "analyze/prediction_quality.h"
 #include "analyze/route_recorder.h"
 #include "analyze/route_trace.h"
 #include "analyze/trace_stats.h"
+#include "analyze/traced_stages.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
@@ -29,6 +31,8 @@ struct TraceVerb {
   std::optional<int> context;
   int tokens = 0;  // at most; 0: all
   std::string stats, picture;
+  std::string predict, learn;
+  int warm_up = 0;
   int pairs = 3;
   std::string generate;
   int layers = 0, experts = 0, per_token = 0;
@@ -164,8 +168,9 @@ Table stats_table(const TraceStats& stats) {
                {"together"}},
               {}};
   for (const LayerStats& layer : stats.layers) {
-    table.rows.push_back({(layer.mixer ? "attn " : "") + std::to_string(layer.layer), std::to_string(layer.experts),
-                          fixed(layer.per_token, 1),
+    table.rows.push_back({(layer.mixer ? "attn " : "") + std::to_string(layer.layer) +
+                              (layer.round > 0 ? "." + std::to_string(layer.round) : ""),
+                          std::to_string(layer.experts), fixed(layer.per_token, 1),
                           fixed(layer.entropy_bits, 2) + " of " + fixed(std::log2(layer.experts), 2) + " bits",
                           fixed(100 * layer.top_quarter, 1) + " %", fixed(100 * layer.repeats, 1) + " %",
                           std::to_string(layer.reuse_quantile(0.5)), std::to_string(layer.reuse_quantile(0.9)),
@@ -192,9 +197,72 @@ int run_stats(const TraceVerb& options) {
   return 0;
 }
 
+std::vector<PrefetchRule> rules_to_predict(const std::string& text) {
+  std::vector<PrefetchRule> rules;
+  if (text == "all") {
+    for (const NamedPrefetch& named : all_prefetch_rules()) {
+      if (named.rule.rule != Prefetch::kNone && named.rule.rule != Prefetch::kNextRouter) rules.push_back(named.rule);
+    }
+    return rules;
+  }
+  for (std::size_t at = 0; at != std::string::npos;) {
+    const std::size_t comma = text.find(',', at);
+    rules.push_back(parse_prefetch(text.substr(at, comma - at), "--predict"));
+    at = comma == std::string::npos ? comma : comma + 1;
+  }
+  return rules;
+}
+
+Json prediction_json(const PredictionQuality& found) {
+  return {{"rule", prefetch_name(found.rule)},
+          {"guessed", found.guessed},
+          {"guessed_bytes", found.guessed_bytes},
+          {"right", found.right},
+          {"asked", found.asked},
+          {"recall", found.recall()},
+          {"precision", found.precision()}};
+}
+
+Table prediction_table(const std::vector<PredictionQuality>& all) {
+  Table table{{{"guess"},
+               {"guessed", Align::kRight},
+               {"bytes", Align::kRight},
+               {"right", Align::kRight},
+               {"recall", Align::kRight},
+               {"precision", Align::kRight}},
+              {}};
+  for (const PredictionQuality& found : all) {
+    table.rows.push_back({std::string(prefetch_name(found.rule)), std::to_string(found.guessed),
+                          found.guessed_bytes > 0 ? format_quantity(found.guessed_bytes, "B") : "",
+                          std::to_string(found.right), fixed(100 * found.recall(), 1) + " %",
+                          fixed(100 * found.precision(), 1) + " %"});
+  }
+  return table;
+}
+
+int run_predict(const TraceVerb& options) {
+  if (options.model.path.empty()) fail("", "--predict needs a trace: junto trace TRACE --predict RULE");
+  const std::vector<PrefetchRule> rules = rules_to_predict(options.predict);
+  const RouteTrace trace = read_trace(options.model.path);
+  std::shared_ptr<const PastRoutes> learned;
+  if (!options.learn.empty()) learned = std::make_shared<const PastRoutes>(past_routes_of(read_trace(options.learn)));
+  std::vector<PredictionQuality> all;
+  for (const PrefetchRule rule : rules) all.push_back(measure_prediction(trace, rule, learned, options.warm_up));
+  if (options.json) {
+    Json list = Json::array();
+    for (const PredictionQuality& found : all) list.push_back(prediction_json(found));
+    std::printf("%s\n", list.dump().c_str());
+    return 0;
+  }
+  std::printf("%s\n", to_markdown(prediction_table(all)).c_str());
+  return 0;
+}
+
 int run_trace(const TraceVerb& options) {
   if (options.json) set_default_progress_style(ProgressStyle::kSilent);
   if (!options.stats.empty() && !options.generate.empty()) fail("", "--stats and --generate exclude each other");
+  if (!options.predict.empty()) return run_predict(options);
+  if (!options.learn.empty()) fail("--learn", "is for --predict");
   if (!options.stats.empty()) return run_stats(options);
   if (options.out.empty()) fail("", "junto trace needs --out FILE; see junto trace --help");
   return options.generate.empty() ? run_record(options) : run_generate(options);
@@ -233,6 +301,21 @@ Command trace_command() {
        .value = "N",
        .help = "With --stats: pairs of experts a layer (default 3)",
        .low = 0},
+      {.name = "--predict",
+       .target = &options->predict,
+       .value = "RULE[,RULE]",
+       .help =
+           "Instead of recording: how well the rules of --prefetch, or all of them, guess what the trace that stands "
+           "in MODEL's place asks for"},
+      {.name = "--learn",
+       .target = &options->learn,
+       .value = "FILE",
+       .help = "With --predict: another trace, which table learns from beforehand"},
+      {.name = "--warm-up",
+       .target = &options->warm_up,
+       .value = "N",
+       .help = "With --predict: tokens that are learned from and not counted (default 0)",
+       .low = 0},
       {.name = "--generate",
        .target = &options->generate,
        .value = "RECIPE",
@@ -260,6 +343,7 @@ Command trace_command() {
   command.examples =
       "  junto trace moe.gguf -f wiki.txt --out wiki.trace\n"
       "  junto trace --stats wiki.trace --picture wiki.svg\n"
+      "  junto trace wiki.trace --predict all\n"
       "  junto trace moe.gguf --generate zipf:1.0,repeat:0.5 --tokens 2000 --out zipf.trace\n"
       "  junto trace --generate uniform --layers 16 --experts 64 --top-k 8 --tokens 500 --out uniform.trace\n";
   command.execute = [options] { return run_trace(*options); };

@@ -64,6 +64,34 @@ TEST(TraceVerb, GeneratesAModelsShapeAndCountsIt) {
   EXPECT_EQ(read_trace(file).layers[2].expert_bytes, 1000000);
 }
 
+TEST(TraceVerb, SaysHowWellRulesGuessAtEqualBytes) {
+  const Scratch scratch;
+  const std::string file = scratch.path("t"), earlier = scratch.path("e");
+  for (const std::string& out : {file, earlier}) {
+    ASSERT_EQ(run_junto({"trace", checkpoint_path("olmoe"), "--generate", "zipf:1.0,repeat:0.5", "--tokens", "60",
+                         "--seed", out == file ? "1" : "2", "--out", out})
+                  .status,
+              0);
+  }
+  const Ran ran = run_junto({"trace", file, "--predict", "all", "--learn", earlier, "--warm-up", "10", "--json"});
+  ASSERT_EQ(ran.status, 0) << ran.err;
+  const Json all = Json::parse(ran.out);
+  ASSERT_EQ(all.size(), 7u);
+  for (const Json& one : all) {
+    EXPECT_EQ(one["guessed_bytes"], all[0]["guessed_bytes"]);
+    EXPECT_EQ(one["recall"], one["precision"]);
+    const bool oracle = one["rule"].get<std::string>().starts_with("oracle");
+    EXPECT_EQ(one["recall"] == 1.0, oracle) << one["rule"];
+  }
+  const Ran table = run_junto({"trace", file, "--predict", "table,previous-token"});
+  ASSERT_EQ(table.status, 0) << table.err;
+  EXPECT_NE(table.out.find("| previous-token |"), std::string::npos) << table.out;
+  EXPECT_EQ(refusal_of({"trace", file, "--predict", "next-router"}),
+            "next-router: asks the model's routers, which no trace has: run the model with --prefetch");
+  EXPECT_EQ(refusal_of({"trace", "--predict", "table"}), "--predict needs a trace: junto trace TRACE --predict RULE");
+  EXPECT_EQ(refusal_of({"trace", file, "--learn", earlier, "--out", "t"}), "--learn: is for --predict");
+}
+
 TEST(TraceVerb, AsksForWhatIsMissing) {
   const std::string model = checkpoint_path("olmoe");
   EXPECT_EQ(refusal_of({"trace", "--out", "t"}), "junto trace needs MODEL; see junto trace --help");

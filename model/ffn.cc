@@ -171,8 +171,9 @@ ExpertUse run_streamed(Pass& pass, std::size_t block, const RoutePlan& plan, Exp
   groups.active.swap(w.in_memory);
   if (w.streamed.empty()) compute();
   bool first = true;
+  const ExpertStage stage(static_cast<int>(block), w.round);
   cache.run(
-      static_cast<int>(block), w.streamed,
+      stage, w.streamed,
       [&](std::span<const std::int32_t> ready) {
         if (!std::exchange(first, false)) groups.active.clear();
         groups.active.insert(groups.active.end(), ready.begin(), ready.end());
@@ -182,11 +183,7 @@ ExpertUse run_streamed(Pass& pass, std::size_t block, const RoutePlan& plan, Exp
         }
         compute();
       },
-      [&](int next) {
-        const auto later =
-            static_cast<std::size_t>(next);  // the first block again after the last: that is the next token's
-        return later > block ? guess_scores(pass, later) : std::span<const float>();
-      });
+      [&](ExpertStage next) { return guess_scores(pass, stage, next); }, pass.count());
   groups.active.swap(w.in_memory);
   return use;
 }

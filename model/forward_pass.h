@@ -172,11 +172,11 @@ void look_at_residents(Pass& pass, std::size_t block);
 /// Leaves out of pass.w.plan what is not in memory, where pass.w.late says so, and counts what memory changed.
 void leave_out_late(Pass& pass);
 
-/// What the router of a later block says of the hidden state that this block's experts read: for each expert the
+/// What the router of a later stage says of the hidden state that the experts of `stage` read: for each expert the
 /// weights that it would give to the rows, summed [E]. All alike where there are too many rows for the router to be
-/// cheap; empty where the block's experts read no such state. A guess of what that block will ask for, and changes
-/// nothing.
-std::span<const float> guess_scores(Pass& pass, std::size_t block);
+/// cheap; empty where there is no such state: of the next token's stages. A guess of what will be asked for, and
+/// changes nothing.
+std::span<const float> guess_scores(Pass& pass, ExpertStage stage, ExpertStage later);
 
 void observe(const Pass& pass, Point point, std::size_t block, MatrixView<const float> values, bool mixer = false);
 

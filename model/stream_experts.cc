@@ -39,6 +39,30 @@ void add_checksums(const Checkpoint& checkpoint, const PackedExperts& packed, in
   }
 }
 
+/// Of the model's stages, without the experts that are never read. Throws Error where they are another model's.
+std::shared_ptr<const PastRoutes> fitting_routes(const PastRoutes& past,
+                                                 const std::vector<std::vector<ExpertPlace>>& layers,
+                                                 const std::vector<int>& rounds, const std::string& where) {
+  std::vector<int> sizes;
+  for (const auto& layer : layers) sizes.push_back(static_cast<int>(layer.size()));
+  const ExpertStages stages(sizes, rounds);
+  PastRoutes out = past;
+  for (int s = 0; s < stages.count() || s < static_cast<int>(past.experts.size()); ++s) {
+    const int has = s < stages.count() ? stages.experts(s) : 0;
+    const int traced = s < static_cast<int>(past.experts.size()) ? past.experts[static_cast<std::size_t>(s)] : 0;
+    if (has != traced) {
+      fail("--prefetch-trace", "router " + std::to_string(s) + " chooses from " + std::to_string(traced) +
+                                   " experts, that of " + where + " from " + std::to_string(has));
+    }
+  }
+  for (std::size_t i = 0; i < out.asked.size(); ++i) {
+    const ExpertStage stage = stages.stage(static_cast<int>(i % out.experts.size()));
+    const auto& places = layers[static_cast<std::size_t>(stage.layer)];
+    std::erase_if(out.asked[i], [&](std::int32_t e) { return places[static_cast<std::size_t>(e)].places.empty(); });
+  }
+  return std::make_shared<const PastRoutes>(std::move(out));
+}
+
 }  // namespace
 
 bool is_streaming(const Model& model) {
@@ -100,7 +124,9 @@ std::unique_ptr<ExpertCache> stream_experts(const Model& model, const Checkpoint
     cache.known.popularity = options.popularity;
   }
   cache.engine = options.read_engine;
-  cache.prefetch = mapped ? Prefetch::kNone : options.prefetch;
+  for (const BlockSpec& block : model.config.blocks) cache.rounds.push_back(block.routed ? block.moe.rounds.count : 1);
+  cache.prefetch = mapped ? PrefetchRule() : options.prefetch;
+  if (!mapped && options.past) cache.past = fitting_routes(*options.past, layers, cache.rounds, model.path);
   return std::make_unique<ExpertCache>(std::move(layers), std::move(readers), cache, model.path);
 }
 

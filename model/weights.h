@@ -107,7 +107,9 @@ struct LoadOptions {
   /// Streamed experts are held to their checksums at every read: packed files have them.
   bool verify_reads = false;
   ReadEngine read_engine = ReadEngine::kAuto;
-  Prefetch prefetch = Prefetch::kNone;
+  PrefetchRule prefetch = {};
+  /// What Prefetch::kTable learns from beforehand, and what kOracle knows, which needs it.
+  std::shared_ptr<const PastRoutes> past = {};
   /// Low-rank updates of linear layers (model/adapter.h).
   std::vector<AdapterRequest> adapters = {};
   /// Tensors taken so far and in all.

@@ -52,8 +52,9 @@ ExpertCache::ExpertCache(std::vector<std::vector<ExpertPlace>> experts,
                          std::string where)
     : options_(options),
       where_(std::move(where)),
-      eviction_(options.evict, sizes_of(experts), options.known),
-      predictor_(options.prefetch, sizes_of(experts)) {
+      eviction_(options.evict, sizes_of(experts), options.known, options.rounds),
+      predictor_(options.prefetch, ExpertStages(sizes_of(experts), options.rounds), options.past),
+      guesses_(static_cast<std::size_t>(options.prefetch.ahead)) {
   std::size_t largest_matrix = 0;
   bool any_whole = false;
   for (auto& layer : experts) {
@@ -170,17 +171,23 @@ ExpertCache::Slot* ExpertCache::slot_of(std::int32_t cell) {
   return slot < 0 ? nullptr : &slots_[static_cast<std::size_t>(slot)];
 }
 
-void ExpertCache::run(int layer, std::span<const std::int32_t> experts, const Compute& compute,
-                      const NextScores& next_scores) {
+void ExpertCache::run(ExpertStage stage, std::span<const std::int32_t> experts, const Compute& compute,
+                      const NextScores& next_scores, std::int64_t rows) {
+  const int layer = stage.layer;
+  if (predictor_.stages().index_of(stage) < 0) return;  // no experts, no asks
   const std::lock_guard one_layer(run_mutex_);
   std::unique_lock lock(mutex_);
   if (began_s_ == 0) began_s_ = now_s();
   try {
-    ask(layer, experts);
-    bool may_guess = options_.prefetch != Prefetch::kNone && slots_.size() > 2 * experts.size();
+    ask(stage, experts, rows);
+    // The stage itself and each that is guessed.
+    const std::size_t needed = (1 + guesses_.size()) * experts.size();
+    bool may_guess = options_.prefetch != Prefetch::kNone && slots_.size() > needed;
     while (!waiting_.empty() || !missing_.empty()) {
       start_loads(layer, missing_);
-      if (missing_.empty() && std::exchange(may_guess, false)) guess_next(layer, experts.size(), next_scores, lock);
+      if (missing_.empty() && std::exchange(may_guess, false)) {
+        guess_later(predictor_.stages().index_of(stage), experts.size(), next_scores, lock);
+      }
       const double begin = now_s();
       has_news_.wait(lock, [&] {
         take_ready(layer);
@@ -206,10 +213,12 @@ void ExpertCache::run(int layer, std::span<const std::int32_t> experts, const Co
 }
 
 // What of a layer's experts is in a slot or on its way there, and what has to be read.
-void ExpertCache::ask(int layer, std::span<const std::int32_t> experts) {
+void ExpertCache::ask(ExpertStage stage, std::span<const std::int32_t> experts, std::int64_t rows) {
+  const int layer = stage.layer, index = predictor_.stages().index_of(stage);
+  ++ask_;
   if (records_asks_) asks_.push_back({layer, {experts.begin(), experts.end()}});
-  eviction_.enter(layer);
-  predictor_.used(layer, experts);
+  eviction_.enter(stage);
+  predictor_.used(index, experts, rows);
   missing_.clear();
   waiting_.clear();
   for (const std::int32_t e : experts) {
@@ -224,32 +233,41 @@ void ExpertCache::ask(int layer, std::span<const std::int32_t> experts) {
     slot->wanted = true;
     const bool here = slot->state == State::kReady;
     ++(here ? counters_.hits : counters_.misses);
-    if (slot->guessed) ++(here ? counters_.prefetch_hits : counters_.late_prefetches);
-    slot->guessed = false;
+    if (slot->guessed >= 0) ++(here ? counters_.prefetch_hits : counters_.late_prefetches);
+    slot->guessed = -1;
     if (!here) reads_->hurry(slot_of_cell_[static_cast<std::size_t>(cell)]);
   }
   std::reverse(missing_.begin(), missing_.end());  // taken from the back: in the order of the file
-  judge_guesses(layer, experts);
+  judge_guesses(index, experts);
 }
 
-// Whatever was guessed is known to be right or wrong once a layer runs: the one it was for, or (after an error, or with
-// callers that take turns) another one. What is not read yet of wrong guesses is not read any more.
-void ExpertCache::judge_guesses(int layer, std::span<const std::int32_t> experts) {
-  if (guess_layer_ < 0) return;
-  if (guess_layer_ == layer) {
-    counters_.guessed += std::ssize(guess_);
-    counters_.guessable += std::ssize(experts);
-    counters_.guessed_right +=
-        std::ranges::count_if(guess_, [&](std::int32_t e) { return std::ranges::find(experts, e) != experts.end(); });
+// A guess is known to be right or wrong once its stage runs. Where another one runs in its place (after an error, or
+// with callers that take turns) it is given up.
+void ExpertCache::judge_guesses(int stage, std::span<const std::int32_t> experts) {
+  for (Guess& guess : guesses_) {
+    if (guess.stage < 0) continue;
+    --guess.asks_left;
+    if (guess.stage == stage) {
+      counters_.guessed += std::ssize(guess.experts);
+      counters_.guessable += std::ssize(experts);
+      counters_.guessed_right += std::ranges::count_if(
+          guess.experts, [&](std::int32_t e) { return std::ranges::find(experts, e) != experts.end(); });
+    }
+    if (guess.stage == stage || guess.asks_left <= 0) close(guess);
   }
+}
+
+// What is not read yet of a wrong guess is not read any more.
+void ExpertCache::close(Guess& guess) {
   for (std::size_t s = 0; s < slots_.size(); ++s) {
     Slot& slot = slots_[s];
-    slot.kept = false;
-    if (!std::exchange(slot.guessed, false) || slot.wanted) continue;
+    if (slot.guessed != guess.stage) continue;
+    slot.guessed = -1;
+    if (slot.wanted) continue;
     if (slot.state == State::kLoading) abandon(slot, static_cast<std::int32_t>(s));
     ++(slot.state == State::kReady ? counters_.wasted_prefetches : counters_.dropped_prefetches);
   }
-  guess_layer_ = -1;
+  guess.stage = -1;
 }
 
 // A slot that loads what nobody wants. If nothing of it is under way it is empty at once.
@@ -262,33 +280,43 @@ void ExpertCache::abandon(Slot& slot, std::int32_t index) {
   if (!slot.abandoned) slot.state = State::kEmpty;
 }
 
-void ExpertCache::guess_next(int layer, std::size_t count, const NextScores& next_scores,
-                             std::unique_lock<std::mutex>& lock) {
-  const int next = predictor_.layer_after(layer);
-  if (next == layer) return;
+void ExpertCache::guess_later(int stage, std::size_t count, const NextScores& next_scores,
+                              std::unique_lock<std::mutex>& lock) {
+  const int target = predictor_.target(stage);
+  const auto closed = std::ranges::find(guesses_, -1, &Guess::stage);
+  if (target < 0 || closed == guesses_.end()) return;
   std::span<const float> scores;
-  if (options_.prefetch == Prefetch::kNextRouter && next_scores) {
+  if (options_.prefetch.rule == Prefetch::kNextRouter && next_scores) {
     lock.unlock();
-    scores = next_scores(next);
+    scores = next_scores(predictor_.stages().stage(target));
     lock.lock();
   }
-  predictor_.predict(next, count, scores, guess_);
-  if (guess_.empty()) return;
-  guess_layer_ = next;
-  for (const std::int32_t e : guess_) {
-    if (Slot* const slot = slot_of(eviction_.cell_of(next, e))) slot->kept = true;
+  predictor_.predict(target, count, scores, closed->experts);
+  if (closed->experts.empty()) return;
+  closed->stage = target;
+  closed->asks_left = options_.prefetch.ahead;
+  read_guess(*closed);
+}
+
+// What of a guess is in no slot; what is there stays.
+void ExpertCache::read_guess(const Guess& guess) {
+  const int layer = predictor_.stages().stage(guess.stage).layer;
+  const std::int64_t kept_to = ask_ + guess.asks_left;
+  for (const std::int32_t e : guess.experts) {
+    if (Slot* const slot = slot_of(eviction_.cell_of(layer, e))) slot->kept_to = std::max(slot->kept_to, kept_to);
   }
   jobs_.clear();
-  std::size_t left = slots_.size() / kGuessShare;
-  for (const std::int32_t e : guess_) {
-    const std::int32_t cell = eviction_.cell_of(next, e);
+  std::size_t left = slots_.size() / kGuessShare / guesses_.size();
+  for (const std::int32_t e : guess.experts) {
+    const std::int32_t cell = eviction_.cell_of(layer, e);
     if (places_[static_cast<std::size_t>(cell)].places.empty() || slot_of(cell)) continue;
     const std::int32_t index = left-- > 0 ? free_slot(false) : -1;
     if (index < 0) break;
     load(index, cell);
     Slot& slot = slots_[static_cast<std::size_t>(index)];
     slot.wanted = false;
-    slot.guessed = slot.kept = true;
+    slot.guessed = guess.stage;
+    slot.kept_to = kept_to;
   }
   if (!jobs_.empty()) reads_->submit(jobs_, Priority::kPrefetch);
 }
@@ -298,9 +326,11 @@ void ExpertCache::settle(std::unique_lock<std::mutex>& lock) {
   has_news_.wait(lock, [&] {
     return std::ranges::none_of(slots_, [](const Slot& slot) { return slot.state == State::kLoading; });
   });
-  guess_layer_ = -1;
+  for (Guess& guess : guesses_) guess.stage = -1;
   for (Slot& slot : slots_) {
-    slot.wanted = slot.guessed = slot.kept = false;
+    slot.wanted = false;
+    slot.guessed = -1;
+    slot.kept_to = 0;
     if (slot.state != State::kFailed) continue;
     slot_of_cell_[static_cast<std::size_t>(slot.cell)] = -1;
     slot.state = State::kEmpty;
@@ -335,14 +365,14 @@ bool ExpertCache::can_free() const {
   });
 }
 
-// An empty slot, or one whose expert goes: -1 where all are wanted. What is kept for the next layer goes last.
+// An empty slot, or one whose expert goes: -1 where all are wanted. What is kept for a later stage goes last.
 std::int32_t ExpertCache::free_slot(bool may_take_kept) {
   for (const bool kept : {false, true}) {
     if (kept && !may_take_kept) break;
     candidates_.clear();
     for (std::size_t s = 0; s < slots_.size(); ++s) {
       if (slots_[s].state == State::kEmpty) return static_cast<std::int32_t>(s);
-      if (slots_[s].state == State::kReady && !slots_[s].wanted && slots_[s].kept == kept) {
+      if (slots_[s].state == State::kReady && !slots_[s].wanted && is_kept(slots_[s]) == kept) {
         candidates_.push_back(slots_[s].cell);
       }
     }
@@ -359,7 +389,9 @@ void ExpertCache::load(std::int32_t index, std::int32_t cell) {
   slot.state = State::kLoading;
   slot.cell = cell;
   slot.wanted = true;
-  slot.guessed = slot.kept = slot.abandoned = false;
+  slot.guessed = -1;
+  slot.kept_to = 0;
+  slot.abandoned = false;
   slot.error = nullptr;
   slot.matrices_left = place.whole_bytes > 0 ? 1 : static_cast<int>(place.places.size());
   slot_of_cell_[static_cast<std::size_t>(cell)] = index;
@@ -397,7 +429,9 @@ void ExpertCache::arrived(const ExpertReads::Job& job, std::exception_ptr error)
   if (slot.abandoned || (slot.error && !slot.wanted)) {  // a guess
     if (!slot.abandoned) slot_of_cell_[static_cast<std::size_t>(slot.cell)] = -1;
     slot.state = State::kEmpty;
-    slot.guessed = slot.kept = slot.abandoned = false;
+    slot.guessed = -1;
+    slot.kept_to = 0;
+    slot.abandoned = false;
   } else {
     slot.state = slot.error ? State::kFailed : State::kReady;
     if (slot.error && !error_) error_ = std::move(slot.error);

@@ -28,7 +28,9 @@ struct ExpertCacheOptions {
   Evict evict = Evict::kLayer;
   Foreknowledge known = {};  // of `evict`
   ReadEngine engine = ReadEngine::kAuto;
-  Prefetch prefetch = Prefetch::kNone;
+  PrefetchRule prefetch = {};
+  std::shared_ptr<const PastRoutes> past = {};  // of Prefetch::kTable, and of kOracle, which needs it
+  std::vector<int> rounds = {};                 // [layers]; empty: one each
   /// Experts are held to their checksums whenever they are read; each must have one.
   bool verify_reads = false;
   /// The experts' bytes are mapped: they are copied from there when they are first asked for instead of read from
@@ -78,8 +80,8 @@ struct ExpertPlace {
 class ExpertCache {
  public:
   using Compute = std::function<void(std::span<const std::int32_t> experts)>;
-  /// What Prefetch::kNextRouter goes by: scores [E] of a later layer's experts, empty where it cannot tell.
-  using NextScores = std::function<std::span<const float>(int layer)>;
+  /// What Prefetch::kNextRouter goes by: scores [E] of a later stage's experts, empty where it cannot tell.
+  using NextScores = std::function<std::span<const float>(ExpertStage stage)>;
 
   /// experts [layers][E]; those without matrices have no places and are never asked for. Throws Error naming `where`
   /// where the budget does not hold one expert, and where reads are to be verified but an expert has no checksum.
@@ -89,11 +91,11 @@ class ExpertCache {
 
   /// Calls compute(some of `experts`) until all were computed, each once; during a call expert() gives those it names.
   /// `experts` ascending. One layer at a time: other callers wait. Throws what reading threw; the cache stays usable.
-  /// Once its reads have begun, experts that the next layer is likely to ask for are read after them: next_scores is
+  /// Once its reads have begun, experts that a later stage is likely to ask for are read after them: next_scores is
   /// called where the rule goes by scores. What a guess cannot read is read again, and is an error, when it is asked
-  /// for.
-  void run(int layer, std::span<const std::int32_t> experts, const Compute& compute,
-           const NextScores& next_scores = nullptr);
+  /// for. `rows` chose the experts: what Prefetch::kOracle counts tokens by.
+  void run(ExpertStage stage, std::span<const std::int32_t> experts, const Compute& compute,
+           const NextScores& next_scores = nullptr, std::int64_t rows = 1);
 
   /// An expert that compute() was called with, until it returns.
   const ExpertWeights* expert(int layer, std::int32_t expert) const;
@@ -111,7 +113,7 @@ class ExpertCache {
   std::string_view engine() const { return reads_->engine(); }  // "io_uring", "threads"
   bool verifies_reads() const { return options_.verify_reads; }
   bool mapped() const { return options_.mapped; }
-  Prefetch prefetch() const { return options_.prefetch; }
+  PrefetchRule prefetch() const { return options_.prefetch; }
   ExpertCacheCounters counters() const;
   /// Bytes per second of direct reads of experts at random offsets, as many at once as when they are streamed: what
   /// the disk gives now. Other callers wait for about `seconds`.
@@ -131,8 +133,8 @@ class ExpertCache {
     State state = State::kEmpty;
     std::int32_t cell = -1;
     bool wanted = false;       // by the layer that runs
-    bool guessed = false;      // read for a layer that has not run yet
-    bool kept = false;         // guessed or there already: stays until that layer has run
+    int guessed = -1;          // read for a stage that has not run yet
+    std::int64_t kept_to = 0;  // guessed or there already: stays until that ask
     bool abandoned = false;    // nobody's any more: empty when its reads have come
     int matrices_left = 0;     // while loading
     std::exception_ptr error;  // some matrix could not be read
@@ -140,10 +142,20 @@ class ExpertCache {
     std::byte* data = nullptr;
   };
 
-  void ask(int layer, std::span<const std::int32_t> experts);
-  void judge_guesses(int layer, std::span<const std::int32_t> experts);
+  /// What a later stage was guessed to ask for.
+  struct Guess {
+    int stage = -1;  // -1: none is open
+    int asks_left = 0;
+    std::vector<std::int32_t> experts;
+  };
+
+  void ask(ExpertStage stage, std::span<const std::int32_t> experts, std::int64_t rows);
+  void judge_guesses(int stage, std::span<const std::int32_t> experts);
+  void close(Guess& guess);
   void abandon(Slot& slot, std::int32_t index);
-  void guess_next(int layer, std::size_t count, const NextScores& next_scores, std::unique_lock<std::mutex>& lock);
+  void guess_later(int stage, std::size_t count, const NextScores& next_scores, std::unique_lock<std::mutex>& lock);
+  void read_guess(const Guess& guess);
+  bool is_kept(const Slot& slot) const { return slot.kept_to > ask_; }
   Slot* slot_of(std::int32_t cell);
   void load(std::int32_t slot, std::int32_t cell);
   bool can_free() const;
@@ -159,9 +171,9 @@ class ExpertCache {
   std::vector<ExpertPlace> places_;  // by cell
   Eviction eviction_;
   Predictor predictor_;
-  std::vector<std::int32_t> guess_;  // experts of guess_layer_
-  int guess_layer_ = -1;             // -1: no guess is open
-  double began_s_ = 0;               // first run() since the counters began; 0: none
+  std::vector<Guess> guesses_;  // as many as can be open: the stages ahead
+  std::int64_t ask_ = 0;        // the number of the one that runs
+  double began_s_ = 0;          // first run() since the counters began; 0: none
   int experts_ = 0;
   std::size_t slot_bytes_ = 0;
   std::shared_ptr<std::byte> memory_;

@@ -65,8 +65,7 @@ class ExpertCacheTest : public testing::Test {
     }
   }
 
-  std::unique_ptr<ExpertCache> make_cache(std::int64_t budget, Evict evict = Evict::kLfu,
-                                          Prefetch prefetch = Prefetch::kNone) {
+  std::unique_ptr<ExpertCache> make_cache(std::int64_t budget, Evict evict = Evict::kLfu, PrefetchRule prefetch = {}) {
     file_.bytes.assign(777, std::byte{});  // nothing is aligned
     stored_bytes_ = 0;
     std::vector<std::vector<ExpertPlace>> places(kLayers);
@@ -88,6 +87,7 @@ class ExpertCacheTest : public testing::Test {
     options.budget_bytes = budget;
     options.evict = evict;
     options.prefetch = prefetch;
+    options.rounds = rounds_;
     return std::make_unique<ExpertCache>(std::move(places), std::move(readers), options, "fake.gguf");
   }
 
@@ -97,10 +97,12 @@ class ExpertCacheTest : public testing::Test {
 
   /// Every expert that is asked for computes once, with the weights that it has in memory. `next`: scores of the layer
   /// after.
-  void expect_right(ExpertCache& cache, int layer, std::vector<std::int32_t> ids, std::vector<float> next = {}) {
+  void expect_right(ExpertCache& cache, ExpertStage stage, std::vector<std::int32_t> ids,
+                    std::vector<float> next = {}) {
+    const int layer = stage.layer;
     std::vector<std::int32_t> computed;
     cache.run(
-        layer, ids,
+        stage, ids,
         [&](std::span<const std::int32_t> ready) {
           for (const std::int32_t e : ready) {
             const ExpertWeights& wanted = experts_[layer][e];
@@ -111,7 +113,7 @@ class ExpertCacheTest : public testing::Test {
             computed.push_back(e);
           }
         },
-        [&](int) { return std::span<const float>(next); });
+        [&](ExpertStage) { return std::span<const float>(next); });
     std::ranges::sort(computed);
     EXPECT_EQ(computed, ids);
   }
@@ -124,11 +126,12 @@ class ExpertCacheTest : public testing::Test {
 
   ExpertWeights experts_[kLayers][kExperts];
   FakeFile file_;
+  std::vector<int> rounds_;        // [layers]; empty: one each
   std::int64_t stored_bytes_ = 0;  // of one expert
 };
 
 TEST_F(ExpertCacheTest, AnyBudgetAndPolicyGivesTheStoredWeights) {
-  for (const Evict evict : {Evict::kLru, Evict::kLfu, Evict::kLifo, Evict::kLayer}) {
+  for (const Evict evict : {Evict::kLru, Evict::kLfu, Evict::kLifo, Evict::kLayer, Evict::kPredicted}) {
     for (const int slots : {1, 2, 3, 7, kLayers * kExperts}) {
       const auto cache = make_cache(bytes_of_slots(slots), evict);
       ASSERT_EQ(cache->slots(), slots);
@@ -145,13 +148,15 @@ TEST_F(ExpertCacheTest, AnyBudgetAndPolicyGivesTheStoredWeights) {
   }
 }
 
-constexpr Prefetch kRules[] = {Prefetch::kPreviousToken, Prefetch::kPreviousLayer, Prefetch::kNextRouter,
-                               Prefetch::kFrequency};
+constexpr PrefetchRule kRules[] = {
+    Prefetch::kPreviousToken, Prefetch::kPreviousLayer, Prefetch::kNextRouter, {Prefetch::kNextRouter, 2},
+    Prefetch::kFrequency,     Prefetch::kTable,         {Prefetch::kTable, 2},
+};
 
 TEST_F(ExpertCacheTest, AnyGuessGivesTheStoredWeights) {
-  for (const Prefetch rule : kRules) {
-    for (const int slots : {1, 7, 9, kLayers * kExperts}) {
-      const auto cache = make_cache(bytes_of_slots(slots), Evict::kLru, rule);
+  for (const PrefetchRule rule : kRules) {
+    for (const int slots : {1, 10, 12, kLayers * kExperts}) {
+      const auto cache = make_cache(bytes_of_slots(slots), Evict::kPredicted, rule);
       std::mt19937 random(3);
       for (int token = 0; token < 12; ++token) {
         for (int layer = 0; layer < kLayers; ++layer) {
@@ -166,7 +171,7 @@ TEST_F(ExpertCacheTest, AnyGuessGivesTheStoredWeights) {
       EXPECT_LE(c.guessed_right, c.guessed);
       EXPECT_LE(c.prefetch_hits, c.hits);
       EXPECT_LE(c.late_prefetches, c.misses);
-      if (slots >= 7) {
+      if (slots >= 10) {
         EXPECT_GT(c.guessed_right, 0);
       } else {
         EXPECT_EQ(c.guessed, 0);  // guesses need room
@@ -176,8 +181,8 @@ TEST_F(ExpertCacheTest, AnyGuessGivesTheStoredWeights) {
 }
 
 TEST_F(ExpertCacheTest, FaultsOfGuessesAreErrorsOnlyOfWhoAsks) {
-  for (const Prefetch rule : kRules) {
-    const auto cache = make_cache(bytes_of_slots(8), Evict::kLfu, rule);
+  for (const PrefetchRule rule : kRules) {
+    const auto cache = make_cache(bytes_of_slots(10), Evict::kLfu, rule);
     std::mt19937 random(4);
     int errors = 0;
     for (int token = 0; token < 60; ++token) {
@@ -214,6 +219,40 @@ TEST_F(ExpertCacheTest, ARightGuessIsAHitWhereNobodyWaitedAndAWrongOneIsWasted) 
   EXPECT_EQ(c.guessed, 2);
   EXPECT_EQ(c.guessed_right, 1);
   EXPECT_EQ(c.guessable, 2);
+}
+
+TEST_F(ExpertCacheTest, AGuessTwoStagesAheadIsJudgedWhenItsStageRuns) {
+  const auto cache = make_cache(bytes_of_slots(12), Evict::kLru, {Prefetch::kNextRouter, 2});
+  expect_right(*cache, 0, {0}, {0, 0, 0, 2, 0, 0});  // guesses 3 of layer 2
+  while (cache->counters().bytes_read < 2 * stored_bytes_) std::this_thread::yield();
+  expect_right(*cache, 1, {4}, {0, 1, 0, 0, 0, 0});  // guesses 1 of layer 0
+  EXPECT_EQ(cache->counters().guessed, 0);
+  while (cache->counters().bytes_read < 4 * stored_bytes_) std::this_thread::yield();
+  expect_right(*cache, 2, {3}, {0, 0, 0, 0, 0, 0});  // guesses nothing
+  EXPECT_EQ(cache->counters().prefetch_hits, 1);
+  EXPECT_EQ(cache->counters().guessed_right, 1);
+  expect_right(*cache, 0, {0});
+  const ExpertCacheCounters c = cache->counters();
+  EXPECT_EQ(c.wasted_prefetches, 1);
+  EXPECT_EQ(c.guessed, 2);
+  EXPECT_EQ(c.guessable, 2);
+  EXPECT_EQ(c.bytes_read, 4 * stored_bytes_);
+}
+
+TEST_F(ExpertCacheTest, RoundsOfALayerAreGuessedAndJudgedEachOnItsOwn) {
+  rounds_ = {1, 3, 1};
+  const auto cache = make_cache(bytes_of_slots(12), Evict::kPredicted, Prefetch::kPreviousToken);
+  const auto token = [&] {
+    expect_right(*cache, 0, {0});
+    for (int round = 0; round < 3; ++round) expect_right(*cache, {1, round}, {2 * round, 2 * round + 1});
+    expect_right(*cache, 2, {5});
+  };
+  token();
+  EXPECT_EQ(cache->counters().guessed, 0);  // nothing was known before
+  token();
+  const ExpertCacheCounters c = cache->counters();
+  EXPECT_EQ(c.guessed, 1 + 1 + 2 + 2 + 1);  // as many as the stage asked for that guessed
+  EXPECT_EQ(c.guessed_right, c.guessed);
 }
 
 TEST_F(ExpertCacheTest, MoreExpertsThanSlotsComputeInTurn) {
@@ -301,9 +340,28 @@ TEST(Eviction, EachPolicySendsAwayWhatItSays) {
   EXPECT_EQ(victim(Evict::kLru), std::pair(2, 5));    // used longest ago
   EXPECT_EQ(victim(Evict::kLfu), std::pair(2, 5));    // used once
   EXPECT_EQ(victim(Evict::kLifo), std::pair(0, 1));   // used just now
-  EXPECT_EQ(victim(Evict::kLayer), std::pair(2, 5));  // needed last of all: layer 0 computes
+  EXPECT_EQ(victim(Evict::kLayer), std::pair(0, 0));  // layer 0 computes: what it does not ask for is needed last
   EXPECT_THROW(parse_evict("belady"), Error);         // no running cache knows the future
   EXPECT_EQ(parse_evict("layer"), Evict::kLayer);
+}
+
+TEST(Eviction, PredictedKeepsWhatComesBackSooner) {
+  Eviction eviction(Evict::kPredicted, {4, 4});
+  for (int t = 0; t < 100; ++t) {
+    for (const int layer : {0, 1}) {
+      eviction.enter(layer);
+      eviction.use(layer, 0);
+      eviction.use(layer, 1 + t % 3);
+    }
+  }
+  const int next = 1 + 100 % 3, just_used = 1 + 99 % 3;
+  eviction.enter(0);
+  const std::int32_t both_just_used[] = {eviction.cell_of(1, 0), eviction.cell_of(1, just_used)};
+  EXPECT_EQ(eviction.victim(both_just_used), both_just_used[1]);
+  const std::int32_t rotating[] = {eviction.cell_of(1, just_used), eviction.cell_of(1, next)};
+  EXPECT_EQ(eviction.victim(rotating), rotating[0]);
+  const std::int32_t other_layers[] = {eviction.cell_of(0, 0), eviction.cell_of(1, 0)};
+  EXPECT_EQ(eviction.victim(other_layers), other_layers[0]);  // its layer has just begun without it
 }
 
 TEST(Eviction, StaticKeepsTheHotSetWhateverIsUsed) {
