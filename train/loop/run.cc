@@ -38,11 +38,12 @@ std::vector<std::string> checkpoints_in(const std::string& folder) {
   return found;
 }
 
-void save_checkpoint(const Trainer& trainer) {
+void save_checkpoint(Trainer& trainer) {
   const RunOptions& run = trainer.recipe().run;
   char name[64];
   std::snprintf(name, sizeof name, "/checkpoint-%010lld.safetensors", static_cast<long long>(trainer.step()));
   trainer.save(run.folder + name);
+  if (trainer.exchange().rank() > 0) return;
   std::vector<std::string> all = checkpoints_in(run.folder);
   const std::size_t kept = static_cast<std::size_t>(run.keep_checkpoints);
   for (std::size_t i = 0; i + kept < all.size(); ++i) fs::remove(all[i]);
@@ -77,7 +78,9 @@ void print_summary(const Trainer& trainer) {
   const TokenText& text = trainer.text();
   const std::string length = recipe.schedule.flops > 0.0 ? format_quantity(recipe.schedule.flops, "FLOP") + " in steps"
                                                          : std::to_string(recipe.schedule.steps) + " steps";
-  std::fprintf(stderr, "%s; %d threads\n", describe_blas().c_str(), omp_get_max_threads());
+  const int processes = trainer.exchange().ranks();
+  const std::string each = processes > 1 ? ", " + std::to_string(processes) + " processes of so many" : "";
+  std::fprintf(stderr, "%s; %d threads%s\n", describe_blas().c_str(), omp_get_max_threads(), each.c_str());
   std::fprintf(stderr, "%s: %s parameters; %s of %lld documents to train, %s of %lld to validate; %s of %s\n",
                recipe.name.c_str(),
                format_quantity(static_cast<double>(trainer.model().parameters().count()), "").c_str(),
@@ -86,8 +89,9 @@ void print_summary(const Trainer& trainer) {
                format_quantity(static_cast<double>(text.validation.size()), "tokens").c_str(),
                static_cast<long long>(text.validation_documents), length.c_str(),
                format_quantity(static_cast<double>(recipe.batch.sequences * recipe.batch.length), "tokens").c_str());
-  std::fprintf(stderr, "weights, gradients and moments: %s; activations of a block %s\n",
+  std::fprintf(stderr, "weights, gradients and moments: %s%s; activations of a block %s\n",
                bytes_text(static_cast<std::uint64_t>(trainer.state_bytes())).c_str(),
+               processes > 1 ? " in this process" : "",
                recipe.batch.recompute_activations ? "are computed twice" : "are kept");
 }
 
@@ -124,24 +128,25 @@ std::uint64_t units_in_all(const Trainer& trainer) {
 struct LastLosses {
   double train = 0.0, validation = 0.0;
 };
-bool train_on(Trainer& trainer, RunLog& log, LastLosses& losses) {
+bool train_on(Trainer& trainer, RunLog* log, LastLosses& losses) {
   const RunOptions& run = trainer.recipe().run;
   const InterruptGuard guard;
   const std::uint64_t begun = units_done(trainer), all = units_in_all(trainer);
-  Progress progress("train", all > begun ? all - begun : 0, trainer.recipe().schedule.flops > 0.0 ? "FLOP" : "tokens");
+  Progress progress("train", all > begun ? all - begun : 0, trainer.recipe().schedule.flops > 0.0 ? "FLOP" : "tokens",
+                    log != nullptr ? ProgressStyle::kAuto : ProgressStyle::kSilent);
   std::uint64_t done = begun;
   Rate rate(trainer.ledger().tokens);
   const auto is_due = [&](std::int64_t every) { return every > 0 && (trainer.step() % every == 0 || trainer.done()); };
   while (!trainer.done()) {
     const StepReport report = trainer.train_step();
     losses.train = report.loss;
-    if (is_due(run.log_every)) log.add_step(report, trainer, rate.take(trainer.ledger().tokens));
+    if (log != nullptr && is_due(run.log_every)) log->add_step(report, trainer, rate.take(trainer.ledger().tokens));
     if (is_due(run.evaluate_every) && !trainer.text().validation.empty()) {
       losses.validation = trainer.evaluate();
-      log.add_validation(trainer.step(), losses.validation);
+      if (log != nullptr) log->add_validation(trainer.step(), losses.validation);
       trainer.note_validation(losses.validation);
     }
-    const bool stop = take_interrupt();
+    const bool stop = any_rank(trainer.exchange(), take_interrupt());
     if (stop || is_due(run.checkpoint_every)) save_checkpoint(trainer);
     if (stop) return false;
     const std::uint64_t now = units_done(trainer);
@@ -151,6 +156,18 @@ bool train_on(Trainer& trainer, RunLog& log, LastLosses& losses) {
   return true;
 }
 
+/// The last line, to standard output.
+void print_end(const Trainer& trainer, const LastLosses& losses) {
+  std::printf("%s/model.gguf: %lld steps%s, %s, %s executed", trainer.recipe().run.folder.c_str(),
+              static_cast<long long>(trainer.step()),
+              trainer.stopped_early() ? " (stopped early: validation got no better)" : "",
+              format_quantity(static_cast<double>(trainer.ledger().tokens), "tokens").c_str(),
+              format_quantity(trainer.ledger().flops, "FLOP").c_str());
+  if (losses.train > 0.0) std::printf(", loss %.4f", losses.train);
+  if (losses.validation > 0.0) std::printf(", validation %.4f nats a token", losses.validation);
+  std::printf(", %s of memory at most\n", bytes_text(peak_memory_bytes()).c_str());
+}
+
 }  // namespace
 
 int print_recipe_schema() {
@@ -158,13 +175,14 @@ int print_recipe_schema() {
   return 0;
 }
 
-int run_training(const RunRequest& request) {
+int run_training(const RunRequest& request, Exchange& exchange) {
   Json json = parse_json(read_text_file(request.recipe, kMaxRecipeBytes), request.recipe);
   for (const std::string& assignment : request.set) set_field(json, assignment);
   if (request.smoke) make_smoke(json, request.recipe);
-  Trainer trainer(parse_recipe(json, request.recipe));
+  Trainer trainer(parse_recipe(json, request.recipe), exchange);
   const RunOptions& run = trainer.recipe().run;
-  print_summary(trainer);
+  const bool first = exchange.rank() == 0;
+  if (first) print_summary(trainer);
   if (request.check) return 0;
 
   const std::vector<std::string> there = checkpoints_in(run.folder);
@@ -174,28 +192,23 @@ int run_training(const RunRequest& request) {
   std::error_code error;
   fs::create_directories(run.folder, error);
   if (error) fail(run.folder, "cannot be made: " + error.message());
-  if (!there.empty()) {
-    trainer.load(there.back());
-    std::fprintf(stderr, "goes on after step %lld\n", static_cast<long long>(trainer.step()));
+  if (!there.empty()) trainer.load(there.back());
+  std::optional<RunLog> log;
+  if (first) {
+    if (!there.empty()) std::fprintf(stderr, "goes on after step %lld\n", static_cast<long long>(trainer.step()));
+    write_whole(run.folder + "/recipe.json", trainer.recipe().json.dump(2) + "\n");
+    if (const std::string& tokenizer = trainer.text().tokenizer_json; !tokenizer.empty())
+      write_whole(run.folder + "/tokenizer.json", tokenizer);
+    log.emplace(run.folder, trainer.step(), run.tensorboard);
   }
-  write_whole(run.folder + "/recipe.json", trainer.recipe().json.dump(2) + "\n");
-  if (const std::string& tokenizer = trainer.text().tokenizer_json; !tokenizer.empty())
-    write_whole(run.folder + "/tokenizer.json", tokenizer);
-  RunLog log(run.folder, trainer.step(), run.tensorboard);
   LastLosses losses;
-  if (!train_on(trainer, log, losses)) {
-    std::fprintf(stderr, "stopped after step %lld; --resume goes on\n", static_cast<long long>(trainer.step()));
+  if (!train_on(trainer, log ? &*log : nullptr, losses)) {
+    if (first)
+      std::fprintf(stderr, "stopped after step %lld; --resume goes on\n", static_cast<long long>(trainer.step()));
     return 130;
   }
   trainer.export_model(run.folder);
-  std::printf("%s/model.gguf: %lld steps%s, %s, %s executed", run.folder.c_str(),
-              static_cast<long long>(trainer.step()),
-              trainer.stopped_early() ? " (stopped early: validation got no better)" : "",
-              format_quantity(static_cast<double>(trainer.ledger().tokens), "tokens").c_str(),
-              format_quantity(trainer.ledger().flops, "FLOP").c_str());
-  if (losses.train > 0.0) std::printf(", loss %.4f", losses.train);
-  if (losses.validation > 0.0) std::printf(", validation %.4f nats a token", losses.validation);
-  std::printf(", %s of memory at most\n", bytes_text(peak_memory_bytes()).c_str());
+  if (first) print_end(trainer, losses);
   return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "train/loop/recipe.h"
+#include "train/parallel/exchange.h"
 
 namespace junto {
 
@@ -24,7 +25,9 @@ struct RunRequest {
 ///   checkpoint-<step>.safetensors    the last run.keep_checkpoints
 ///   model.gguf                       at the end
 /// Ctrl-C ends after the step, with a checkpoint. Returns the exit status: 0, or 130 after Ctrl-C. Throws Error.
-int run_training(const RunRequest& request);
+///
+/// All ranks of `exchange` call it with the same request, and see the same files; rank 0 alone writes and prints.
+int run_training(const RunRequest& request, Exchange& exchange = local_exchange());
 
 /// recipe_schema() to standard output, as recipes/recipe.schema.json holds it. Returns 0.
 int print_recipe_schema();

@@ -13,7 +13,9 @@
 #include "train/loop/export.h"
 #include "train/loop/export_huggingface.h"
 #include "train/loop/import.h"
+#include "train/loop/recipe_parts.h"
 #include "train/nn/losses.h"
+#include "train/parallel/total_of_ranks.h"
 
 namespace junto {
 namespace {
@@ -28,12 +30,14 @@ at::Tensor shares_of_scores(const RouterSpec& router, const RoutedUnits& routed)
   return routed.scores / routed.scores.sum(1, true).clamp_min(1e-20);
 }
 
-at::Tensor balance_of_routing(const LossOptions& losses, const RouterSpec& router, const RoutedUnits& routed) {
+at::Tensor balance_of_routing(const LossOptions& losses, const RouterSpec& router, const RoutedUnits& routed,
+                              Exchange& ranks) {
   const at::Tensor scores = shares_of_scores(router, routed);
-  if (losses.balance_of == LossOptions::BalanceOf::kSingle) return single_expert_balance_loss(scores, routed.asked());
+  if (losses.balance_of == LossOptions::BalanceOf::kSingle)
+    return single_expert_balance_loss(scores, routed.asked(), {}, &ranks);
   at::Tensor weights;
   if (!losses.balance_weights.empty()) weights = at::tensor(losses.balance_weights);
-  return balance_loss(scores, routed.asked(), LoadShare::kOfUnits, {}, weights);
+  return balance_loss(scores, routed.asked(), LoadShare::kOfUnits, {}, weights, &ranks);
 }
 
 TensorToWrite stored(std::string name, const at::Tensor& values, DType type = DType::kF32) {
@@ -80,11 +84,13 @@ Json what_counts(Json recipe) {
 
 }  // namespace
 
-Trainer::Trainer(Recipe recipe)
-    : text_(read_token_text(recipe.data, recipe.batch.length)),
+Trainer::Trainer(Recipe recipe, Exchange& exchange)
+    : exchange_(exchange),
+      text_(read_token_text(recipe.data, recipe.batch.length)),
       recipe_(fit_vocabulary(std::move(recipe), text_)),
       model_(std::make_unique<LanguageModel>(recipe_.model, recipe_.seed)),
       optimizer_(recipe_.optimizer, model_->parameters()) {
+  check_parts(recipe_, exchange_.ranks());
   if (recipe_.checkpoint.empty()) return;
   import_checkpoint(recipe_.checkpoint, *model_);
   if (optimizer_.average.defined()) optimizer_.average.copy_(model_->parameters().values());
@@ -99,20 +105,15 @@ void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses
       batch.inputs, &draws, again ? LanguageModel::Activations::kRecomputed : LanguageModel::Activations::kKept);
   at::Tensor loss = cross_entropy(out.logits, batch.targets);
   report.loss += loss.item<double>() * share;
-  std::int64_t expert_rows = 0, busy = 0;
   const double of_layer = out.routed.empty() ? 0.0 : 1.0 / static_cast<double>(out.routed.size());
   const auto add = [&](const at::Tensor& term, double factor, double& sum) {
     loss = loss + term * (factor * of_layer);
     sum += term.item<double>() * share * of_layer;
   };
-  load.resize(out.routed.size());
   for (std::size_t layer = 0; layer < out.routed.size(); ++layer) {
     const RoutedUnits& routed = out.routed[layer];
-    expert_rows += weighted_slots(model_->shape(), routed.plan);
-    const at::Tensor rows = load_of_experts(routed.asked(), router.experts);
-    busy += (rows.narrow(0, 0, model_->shape().weighted_experts()) > 0).sum().item<std::int64_t>();
-    load[layer] = load[layer].defined() ? load[layer] + rows : rows;
-    if (losses.balance != 0.0f) add(balance_of_routing(losses, router, routed), losses.balance, report.balance);
+    if (losses.balance != 0.0f)
+      add(balance_of_routing(losses, router, routed, exchange_), losses.balance, report.balance);
     if (losses.sequence_balance != 0.0f) {
       const at::Tensor sequence = at::arange(batch.inputs.numel()).div(batch.inputs.size(1), "floor");
       add(sequence_balance_loss(shares_of_scores(router, routed), routed.asked(), sequence, batch.inputs.size(0),
@@ -123,15 +124,61 @@ void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses
     if (losses.entropy != 0.0f) {
       add(router_entropy(routed.scores, losses.entropy_kind, losses.entropy_order), losses.entropy, report.entropy);
     }
-    if (losses.importance != 0.0f) add(importance_loss(routed.scores), losses.importance, report.importance);
+    if (losses.importance != 0.0f) {
+      add(importance_loss(routed.scores, {}, &exchange_), losses.importance, report.importance);
+    }
     if (losses.load != 0.0f) {
       const RouterTraining& training = model_->shape().router_training;
       const int k = std::get<TopK>(training.select ? *training.select : router.select).k;
-      add(load_loss(routed.clean_logits, routed.logits, routed.deviation, k), losses.load, report.smooth_load);
+      add(load_loss(routed.clean_logits, routed.logits, routed.deviation, k, {}, &exchange_), losses.load,
+          report.smooth_load);
     }
   }
   (loss * share).backward();
-  report.work += work_of_batch(model_->shape(), batch.inputs.numel(), batch.inputs.size(1), expert_rows, busy, again);
+  report.work += count_work(batch, out.routed, load);
+}
+
+// All ranks' rows are added up first: a step costs what it costs one process.
+Ledger Trainer::count_work(const TokenBatch& batch, const std::vector<RoutedUnits>& routed,
+                           std::vector<at::Tensor>& load) {
+  const LanguageModelShape& shape = model_->shape();
+  const auto layers = static_cast<std::int64_t>(routed.size());
+  const std::int64_t experts = shape.router.experts;
+  at::Tensor counts = at::zeros({layers * experts + 1}, at::kDouble);
+  for (std::int64_t layer = 0; layer < layers; ++layer) {
+    const RoutedUnits& units = routed[static_cast<std::size_t>(layer)];
+    counts.narrow(0, layer * experts, experts).copy_(load_of_experts(units.asked(), shape.router.experts));
+    counts[layers * experts] += static_cast<double>(weighted_slots(shape, units.plan));
+  }
+  sum_over_ranks(exchange_, counts);
+  const at::Tensor rows = counts.narrow(0, 0, layers * experts).reshape({layers, experts}).to(at::kFloat);
+  load.resize(routed.size());
+  for (std::size_t layer = 0; layer < load.size(); ++layer) {
+    const at::Tensor of_layer = rows[static_cast<std::int64_t>(layer)];
+    load[layer] = load[layer].defined() ? load[layer] + of_layer : of_layer;
+  }
+  const auto busy = (rows.narrow(1, 0, shape.weighted_experts()) > 0).sum().item<std::int64_t>();
+  return work_of_batch(shape, batch.inputs.numel() * exchange_.ranks(), batch.inputs.size(1),
+                       static_cast<std::int64_t>(counts[layers * experts].item<double>()), busy,
+                       recipe_.batch.recompute_activations);
+}
+
+void Trainer::mean_of_losses(StepReport& report) {
+  if (exchange_.alone()) return;
+  double* const losses[] = {&report.loss,    &report.balance,    &report.sequence_balance, &report.z,
+                            &report.entropy, &report.importance, &report.smooth_load};
+  std::vector<double> values;
+  for (const double* loss : losses) values.push_back(*loss);
+  sum_over_ranks(exchange_, std::span<double>(values));
+  for (std::size_t i = 0; i < values.size(); ++i) *losses[i] = values[i] / exchange_.ranks();
+}
+
+/// Of all ranks, each of whose losses is the mean of its part.
+void Trainer::sum_gradients() {
+  if (exchange_.alone()) return;
+  at::Tensor gradients = model_->parameters().gradients();
+  sum_over_ranks(exchange_, gradients);
+  gradients.mul_(1.0 / exchange_.ranks());
 }
 
 // Once a step, when finish_gradients() has been: experts' gradients are overwritten in place before that.
@@ -177,8 +224,11 @@ void Trainer::enter_stage(double share) {
 void Trainer::check_finite(const StepReport& report, const TokenBatch& batch) const {
   if (std::isfinite(report.loss) && std::isfinite(report.gradient_norm)) return;
   const std::string path = recipe_.run.folder + "/diverged.safetensors";
-  write_safetensors(path, {stored("inputs", batch.inputs, DType::kI64), stored("targets", batch.targets, DType::kI64)},
-                    {{"step", std::to_string(report.step)}});
+  if (exchange_.rank() == 0) {
+    write_safetensors(path,
+                      {stored("inputs", batch.inputs, DType::kI64), stored("targets", batch.targets, DType::kI64)},
+                      {{"step", std::to_string(report.step)}});
+  }
   fail(recipe_.run.folder, "step " + std::to_string(report.step) + ": loss is " + std::to_string(report.loss) +
                                ", gradient norm " + std::to_string(report.gradient_norm) + "; its batch is in " + path);
 }
@@ -197,13 +247,16 @@ StepReport Trainer::train_step() {
       static_cast<double>(scalars.optimizer.learning_rate) * learning_rate_share(recipe_.schedule, position());
   std::vector<at::Tensor> load;
   parameters.clear_gradients();
-  const std::int64_t part = sizes.sequences / sizes.micro_batches;
+  const std::int64_t part = sizes.sequences / sizes.micro_batches, own = part / exchange_.ranks();
   for (std::int64_t i = 0; i < sizes.micro_batches; ++i) {
-    const DrawPlace draws{.seed = recipe_.seed, .step = step(), .first_unit = i * part * sizes.length};
-    add_micro_batch({batch.inputs.narrow(0, i * part, part), batch.targets.narrow(0, i * part, part)}, scalars.losses,
-                    draws, report, load);
+    const std::int64_t first = i * part + exchange_.rank() * own;
+    const DrawPlace draws{.seed = recipe_.seed, .step = step(), .first_unit = first * sizes.length};
+    add_micro_batch({batch.inputs.narrow(0, first, own), batch.targets.narrow(0, first, own)}, scalars.losses, draws,
+                    report, load);
   }
   parameters.finish_gradients();
+  sum_gradients();
+  mean_of_losses(report);
   if (scalars.losses.orthogonality != 0.0f && model_->shape().dense_layers < model_->shape().layers) {
     add_orthogonality(scalars.losses.orthogonality, report);
   }
@@ -247,22 +300,29 @@ std::int64_t Trainer::state_bytes() const {
   return static_cast<std::int64_t>(parameters.values().nbytes() + parameters.gradients().nbytes()) + optimizer_.bytes();
 }
 
+// Each rank takes a part of every batch; one that is left with nothing computes a sequence that does not count, so that
+// all ranks do the same.
 double Trainer::evaluate() {
   at::NoGradGuard guard;
   swap_average(optimizer_, model_->parameters());
-  double sum = 0.0;
-  std::int64_t tokens = 0;
+  double sums[2] = {};  // of losses, of tokens
   for (std::int64_t first = 0; first < recipe_.run.evaluate_spans; first += recipe_.batch.sequences) {
     const TokenBatch batch =
         span_batch(text_.validation, first, std::min(recipe_.batch.sequences, recipe_.run.evaluate_spans - first),
                    recipe_.batch.length);
     if (batch.inputs.numel() == 0) break;
-    sum += cross_entropy(model_->forward(batch.inputs).logits, batch.targets).item<double>() *
-           static_cast<double>(batch.inputs.numel());
-    tokens += batch.inputs.numel();
+    const std::int64_t all = batch.inputs.size(0), rank = exchange_.rank(), ranks = exchange_.ranks();
+    const std::int64_t begin = all * rank / ranks, own = all * (rank + 1) / ranks - begin;
+    const std::int64_t from = std::min(begin, all - 1), count = std::max<std::int64_t>(own, 1);
+    const at::Tensor loss = cross_entropy(model_->forward(batch.inputs.narrow(0, from, count)).logits,
+                                          batch.targets.narrow(0, from, count));
+    const double tokens = static_cast<double>(own * batch.inputs.size(1));
+    sums[0] += loss.item<double>() * tokens;
+    sums[1] += tokens;
   }
+  sum_over_ranks(exchange_, std::span<double>(sums));
   swap_average(optimizer_, model_->parameters());
-  return tokens > 0 ? sum / static_cast<double>(tokens) : 0.0;
+  return sums[1] > 0.0 ? sums[0] / sums[1] : 0.0;
 }
 
 void Trainer::note_validation(double loss) {
@@ -272,6 +332,7 @@ void Trainer::note_validation(double loss) {
 }
 
 void Trainer::export_model(const std::string& folder) {
+  if (exchange_.rank() > 0) return;
   swap_average(optimizer_, model_->parameters());
   export_gguf(*model_, text_.tokenizer, folder + "/model.gguf", recipe_.name);
   if (recipe_.run.huggingface) export_huggingface(*model_, text_, folder + "/huggingface");
@@ -279,6 +340,7 @@ void Trainer::export_model(const std::string& folder) {
 }
 
 void Trainer::save(const std::string& path) const {
+  if (exchange_.rank() > 0) return;
   std::vector<TensorToWrite> tensors;
   for (const auto& [name, values] : state_tensors()) tensors.push_back(stored(name, values));
   Json state = {{"step", step()}, {"stages", stages_}, {"not_better", not_better_}, {"ledger", to_json(ledger_)}};

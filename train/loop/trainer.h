@@ -16,10 +16,11 @@
 #include "train/loop/optimizer.h"
 #include "train/loop/recipe.h"
 #include "train/nn/language_model.h"
+#include "train/parallel/exchange.h"
 
 namespace junto {
 
-/// Of one step; losses are means over its micro-batches.
+/// Of one step, of all processes; losses are means over its micro-batches.
 struct StepReport {
   std::int64_t step = 0;  // updates done, this one included
   double loss = 0.0;      // cross entropy, nats a token
@@ -35,7 +36,10 @@ struct StepReport {
 
 class Trainer {
  public:
-  explicit Trainer(Recipe recipe);
+  /// One of as many processes as `exchange` has ranks, which all make one and call the same of what is not const: each
+  /// computes a part of every micro-batch. Throws Error where the recipe asks for what cannot be parted
+  /// (recipe_parts.h). `exchange` must outlive it.
+  explicit Trainer(Recipe recipe, Exchange& exchange = local_exchange());
 
   /// Throws Error where loss or gradients are not finite; the step's batch is then in <folder>/diverged.safetensors.
   StepReport train_step();
@@ -45,14 +49,15 @@ class Trainer {
   /// Counts an evaluation for schedule.patience: the run is done where too many in turn were no better.
   void note_validation(double loss);
   /// Writes the model, with the average of the weights where one is kept: <folder>/model.gguf, and with
-  /// run.huggingface <folder>/huggingface.
+  /// run.huggingface <folder>/huggingface. Rank 0 writes.
   void export_model(const std::string& folder);
 
-  /// Complete or not at all.
+  /// Complete or not at all. Rank 0 writes: the file is that of one process.
   void save(const std::string& path) const;
   /// Throws Error where the checkpoint is of another recipe.
   void load(const std::string& path);
 
+  Exchange& exchange() const { return exchange_; }
   const Recipe& recipe() const { return recipe_; }
   const LanguageModel& model() const { return *model_; }
   const TokenText& text() const { return text_; }
@@ -68,6 +73,9 @@ class Trainer {
  private:
   void add_micro_batch(const TokenBatch& batch, const LossOptions& losses, const DrawPlace& draws, StepReport& report,
                        std::vector<at::Tensor>& load);
+  Ledger count_work(const TokenBatch& batch, const std::vector<RoutedUnits>& routed, std::vector<at::Tensor>& load);
+  void mean_of_losses(StepReport& report);
+  void sum_gradients();
   void add_orthogonality(double factor, StepReport& report);
   void balance(const LossOptions& losses, const std::vector<at::Tensor>& load, StepReport& report);
   void check_finite(const StepReport& report, const TokenBatch& batch) const;
@@ -75,6 +83,7 @@ class Trainer {
   void enter_stage(double share);
   void freeze(const std::vector<std::string>& patterns);
 
+  Exchange& exchange_;
   TokenText text_;
   Recipe recipe_;
   std::unique_ptr<LanguageModel> model_;

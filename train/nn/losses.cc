@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "train/nn/route.h"
+#include "train/parallel/total_of_ranks.h"
 
 namespace junto {
 namespace {
@@ -42,28 +43,43 @@ at::Tensor slots_of(const RoutePlan& plan, const at::Tensor& scores, const at::T
       .reshape({groups, scores.size(1)});
 }
 
+/// Of experts [E] each, and a number of units, over all ranks.
+struct Totals {
+  at::Tensor slots, mass, units;
+};
+Totals totals(const at::Tensor& slots, const at::Tensor& mass, const at::Tensor& units, Exchange* ranks) {
+  if (ranks == nullptr || ranks->alone()) return {slots, mass, units};
+  const std::int64_t experts = slots.size(0);
+  const at::Tensor all = total_of_ranks(ranks, at::cat({slots, mass, units.reshape({1})}));
+  return {all.narrow(0, 0, experts).detach(), all.narrow(0, experts, experts), all[2 * experts].detach()};
+}
+
 }  // namespace
 
 at::Tensor balance_loss(const at::Tensor& scores, const RoutePlan& plan, LoadShare share, const at::Tensor& counted,
-                        const at::Tensor& expert_weights) {
+                        const at::Tensor& expert_weights, Exchange* ranks) {
   const at::Tensor count = counts(counted, scores);
-  const at::Tensor slots = slots_of(plan, scores, count, {}, 1).squeeze(0);
-  const at::Tensor units = count.sum().clamp_min(1.0);
+  const auto [slots, mass, all] =
+      totals(slots_of(plan, scores, count, {}, 1).squeeze(0), at::mv(scores.t(), count), count.sum(), ranks);
+  const at::Tensor units = all.clamp_min(1.0);
   const at::Tensor share_of = slots / (share == LoadShare::kOfUnits ? units : slots.sum().clamp_min(1.0));
-  at::Tensor terms = share_of * at::mv(scores.t(), count) / units;
+  at::Tensor terms = share_of * mass / units;
   if (expert_weights.defined()) terms = terms * expert_weights.to(scores.scalar_type());
   return terms.sum() * static_cast<double>(scores.size(1));
 }
 
-at::Tensor single_expert_balance_loss(const at::Tensor& scores, const RoutePlan& plan, const at::Tensor& counted) {
+at::Tensor single_expert_balance_loss(const at::Tensor& scores, const RoutePlan& plan, const at::Tensor& counted,
+                                      Exchange* ranks) {
   const at::Tensor count = counts(counted, scores);
   at::Tensor single = count.clone();
   for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
     if (plan.experts_of(unit).size() != 1) single[unit] = 0.0;
   }
-  const at::Tensor share_of = slots_of(plan, scores, single, {}, 1).squeeze(0) / single.sum().clamp_min(1.0);
-  const at::Tensor mass = at::mv(scores.t(), count) / count.sum().clamp_min(1.0);
-  return (share_of * mass).sum() * static_cast<double>(scores.size(1));
+  const auto [slots, mass, units] =
+      totals(slots_of(plan, scores, single, {}, 1).squeeze(0), at::mv(scores.t(), count), count.sum(), ranks);
+  // A unit that counts here has one slot: the slots are as many as the units.
+  const at::Tensor share_of = slots / slots.sum().clamp_min(1.0);
+  return (share_of * (mass / units.clamp_min(1.0))).sum() * static_cast<double>(scores.size(1));
 }
 
 at::Tensor weight_balance_loss(const at::Tensor& scores, const at::Tensor& weights, const RoutePlan& plan,
@@ -129,19 +145,19 @@ at::Tensor orthogonality_loss(const at::Tensor& experts) {
   return cosines.triu(1).square().sum() * (2.0 / static_cast<double>(count * (count - 1)));
 }
 
-at::Tensor importance_loss(const at::Tensor& scores, const at::Tensor& counted) {
-  return squared_variation(at::mv(scores.t(), counts(counted, scores)));
+at::Tensor importance_loss(const at::Tensor& scores, const at::Tensor& counted, Exchange* ranks) {
+  return squared_variation(total_of_ranks(ranks, at::mv(scores.t(), counts(counted, scores))));
 }
 
 at::Tensor load_loss(const at::Tensor& clean, const at::Tensor& noisy, const at::Tensor& deviation, int k,
-                     const at::Tensor& counted) {
+                     const at::Tensor& counted, Exchange* ranks) {
   TORCH_CHECK(k > 0 && k < noisy.size(1), "load_loss: k is ", k, ", expected 1..", noisy.size(1) - 1);
   // The k-th largest of the others: of all k-th where the expert is not among the k best, else the one after.
   const at::Tensor best = std::get<0>(at::topk(noisy, k + 1, 1));
   const at::Tensor kth = best.narrow(1, k - 1, 1), next = best.narrow(1, k, 1);
   const at::Tensor bar = at::where(noisy >= kth, next, kth);
   const at::Tensor chance = 0.5 * (1.0 + at::erf((clean - bar) / deviation / std::sqrt(2.0)));
-  return squared_variation(at::mv(chance.t(), counts(counted, clean)));
+  return squared_variation(total_of_ranks(ranks, at::mv(chance.t(), counts(counted, clean))));
 }
 
 void update_selection_bias(at::Tensor& bias, const at::Tensor& load, double rate, BiasUpdate kind) {

@@ -1,6 +1,7 @@
 // Losses of routing, scalars under autograd, and the bias that needs none. All take [units, E] tensors as
 // route_under_autograd() gives them and know nothing of tokens; `counted` [units] (1 or 0; undefined: all) says which
-// units count (padding does not).
+// units count (padding does not). Where a batch is parted among processes and a loss is not the mean of its parts', it
+// takes `ranks`: the units are then those of all, and the loss is the same on each (train/parallel/total_of_ranks.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,6 +10,7 @@
 
 #include "moe/route_plan.h"
 #include "moe/router_spec.h"
+#include "train/parallel/exchange.h"
 
 namespace junto {
 
@@ -23,11 +25,13 @@ enum class LoadShare : std::uint8_t {
 /// (undefined: 1) weighs the terms. `scores` rows add up to 1 for this to be a balance: softmax, or normalised
 /// sigmoids.
 at::Tensor balance_loss(const at::Tensor& scores, const RoutePlan& plan, LoadShare share = LoadShare::kOfUnits,
-                        const at::Tensor& counted = {}, const at::Tensor& expert_weights = {});
+                        const at::Tensor& counted = {}, const at::Tensor& expert_weights = {},
+                        Exchange* ranks = nullptr);
 
 /// The same where only units of one expert are held to balance: f_e is the share of them that chose e, and 0 where
 /// there are none; P_e is over all counted units (adaptive gating, Li et al., arXiv 2310.07188).
-at::Tensor single_expert_balance_loss(const at::Tensor& scores, const RoutePlan& plan, const at::Tensor& counted = {});
+at::Tensor single_expert_balance_loss(const at::Tensor& scores, const RoutePlan& plan, const at::Tensor& counted = {},
+                                      Exchange* ranks = nullptr);
 
 /// E * sum over e of the mean over units of the weight that e has, and of `scores`: both factors have gradients
 /// (DynMoLE, arXiv 2504.00661). weights [slots].
@@ -60,13 +64,13 @@ at::Tensor orthogonality_loss(const at::Tensor& experts);
 
 /// Squared coefficient of variation of the experts' summed `scores`: population variance / mean^2 (Shazeer et al.,
 /// arXiv 1701.06538, eq. 6 and 7).
-at::Tensor importance_loss(const at::Tensor& scores, const at::Tensor& counted = {});
+at::Tensor importance_loss(const at::Tensor& scores, const at::Tensor& counted = {}, Exchange* ranks = nullptr);
 
 /// The same of a smooth count of rows: the sum over units of the probability that the expert is among the k best when
 /// its noise is drawn anew (Shazeer et al., appendix A). All [units, E]: `clean` logits, `noisy` ones that selected,
 /// `deviation` of the noise. 0 < k < E.
 at::Tensor load_loss(const at::Tensor& clean, const at::Tensor& noisy, const at::Tensor& deviation, int k,
-                     const at::Tensor& counted = {});
+                     const at::Tensor& counted = {}, Exchange* ranks = nullptr);
 
 /// Loss-free balancing: after a step `bias` [E] goes up by `rate` for experts of less than the mean load and down for
 /// those of more (Wang et al., arXiv 2408.15664, algorithm 1), or in proportion to the distance, as a share of the mean

@@ -1,0 +1,138 @@
+// What several ranks train is what one trains.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "format/test_directory.h"
+#include "train/loop/test_recipe.h"
+#include "train/loop/trainer.h"
+#include "train/parallel/test_rank_threads.h"
+
+namespace junto {
+namespace {
+
+Json recipe_of(const TestDirectory& directory, const Json& changes = Json::object()) {
+  Json recipe = small_recipe(directory, lines_to_learn(),
+                             {{"name", "parted"},
+                              {"seed", 3},
+                              {"model", {{"router", {{"weigh", "renormalised"}}}}},
+                              {"data", {{"validation_share", 0.2}}},
+                              {"batch", {{"sequences", 8}}},
+                              {"optimizer", {{"learning_rate", 0.005}}},
+                              {"schedule", {{"steps", 12}, {"warmup_steps", 2}}},
+                              {"run", {{"evaluate_spans", 5}}}});
+  recipe.merge_patch(changes);
+  return recipe;
+}
+
+struct Trained {
+  std::vector<StepReport> steps;
+  double validation = 0.0;
+  Ledger ledger;
+};
+
+Trained train_all(const Json& recipe, Exchange& exchange) {
+  Trainer trainer(parse_recipe(recipe, "recipe"), exchange);
+  Trained out;
+  while (!trainer.done()) out.steps.push_back(trainer.train_step());
+  out.validation = trainer.evaluate();
+  out.ledger = trainer.ledger();
+  return out;
+}
+
+void expect_same(const Trained& one, const Trained& other, const std::string& what) {
+  ASSERT_EQ(one.steps.size(), other.steps.size()) << what;
+  for (std::size_t i = 0; i < one.steps.size(); ++i) {
+    const StepReport &a = one.steps[i], &b = other.steps[i];
+    const auto near = [&](double x, double y, const char* field) {
+      EXPECT_NEAR(x, y, 1e-5 * std::max(1.0, std::abs(x))) << what << ", step " << a.step << ", " << field;
+    };
+    near(a.loss, b.loss, "loss");
+    near(a.balance, b.balance, "balance");
+    near(a.sequence_balance, b.sequence_balance, "sequence balance");
+    near(a.z, b.z, "z");
+    near(a.entropy, b.entropy, "entropy");
+    near(a.importance, b.importance, "importance");
+    near(a.smooth_load, b.smooth_load, "load");
+    near(a.orthogonality, b.orthogonality, "orthogonality");
+    EXPECT_NEAR(a.gradient_norm, b.gradient_norm, 1e-4 * a.gradient_norm) << what << ", step " << a.step;
+    EXPECT_EQ(a.load, b.load) << what << ", step " << a.step;
+    EXPECT_EQ(to_json(a.work), to_json(b.work)) << what << ", step " << a.step;
+  }
+  EXPECT_NEAR(one.validation, other.validation, 1e-5) << what;
+  EXPECT_EQ(to_json(one.ledger), to_json(other.ledger)) << what;
+}
+
+/// Recipes that between them have every loss and every kind of state.
+std::vector<std::pair<std::string, Json>> recipes(const TestDirectory& directory) {
+  return {
+      {"losses", recipe_of(directory, {{"batch", {{"micro_batches", 2}}},
+                                       {"losses",
+                                        {{"balance", 0.05},
+                                         {"sequence_balance", 0.02},
+                                         {"z", 0.001},
+                                         {"entropy", 0.01},
+                                         {"importance", 0.03},
+                                         {"orthogonality", 0.02}}},
+                                       {"optimizer", {{"average", 0.9}}}})},
+      {"learned noise", recipe_of(directory, {{"model", {{"router_training", {{"noise", "learned"}}}}},
+                                              {"batch", {{"recompute_activations", true}}},
+                                              {"losses", {{"load", 0.05}}}})},
+      {"bias", recipe_of(directory, {{"model", {{"router", {{"score", "sigmoid"}, {"selection_bias", true}}}}},
+                                     {"losses", {{"bias_rate", 0.01}}}})},
+      {"variable k",
+       recipe_of(directory, {{"model",
+                              {{"router", {{"select", {{"rule", "margin"}, {"margin", 0.02}, {"k", nullptr}}}}},
+                               {"router_training", {{"noise", "gumbel"}, {"amount", 0.2}}}}},
+                             {"losses", {{"balance_of", "single"}}},
+                             {"optimizer", {{"kind", "adafactor"}, {"learning_rate", 0.05}}}})},
+      {"free experts, stages",
+       recipe_of(directory,
+                 {{"model", {{"free_experts", {{"constant", 1}, {"zero", 1}}}}},
+                  {"stages", Json::array({{{"from", 0.5}, {"freeze", Json::array({"token_embd.weight"})}}})}})},
+      {"growth",
+       recipe_of(directory,
+                 {{"stages",
+                   Json::array({{{"from", 0.8},
+                                 {"experts", 8},
+                                 {"diversity", {{"kind", "redraw"}, {"amount", 0.5}, {"new_routers", true}}}}})}})}};
+}
+
+TEST(ParallelTraining, PartsOfABatchGiveTheLossesOfOneProcess) {
+  const TestDirectory directory;
+  for (const auto& [name, recipe] : recipes(directory)) {
+    const Trained whole = train_all(recipe, local_exchange());
+    EXPECT_LT(whole.steps.back().loss, whole.steps.front().loss - 0.1) << name;
+    for (const int ranks : {2, 4}) {
+      RankThreads::run(ranks, [&, &name = name, &recipe = recipe](Exchange& exchange) {
+        const Trained parted = train_all(recipe, exchange);
+        if (exchange.rank() == ranks - 1) expect_same(whole, parted, name + ", " + std::to_string(ranks) + " ranks");
+      });
+    }
+  }
+}
+
+TEST(ParallelTraining, WhatCannotBePartedIsRefusedByName) {
+  const TestDirectory directory;
+  const auto refusal = [&](const Json& changes) {
+    const Json recipe = recipe_of(directory, changes);  // writes the text, once
+    return error_of([&] { RankThreads::run(2, [&](Exchange& exchange) { train_all(recipe, exchange); }); });
+  };
+  const Json capacity = {{"rule", "capacity"}, {"factor", 1.0}};
+  EXPECT_NE(refusal({{"batch", {{"sequences", 6}, {"micro_batches", 2}}}}).find("batch.sequences is 6"),
+            std::string::npos);
+  EXPECT_NE(refusal({{"model", {{"router", {{"prune", capacity}}}}}}).find("model.router.prune is set"),
+            std::string::npos);
+  EXPECT_NE(
+      refusal({{"model",
+                {{"router", {{"select", {{"rule", "top_k"}, {"k", 1}}}}}, {"router_training", {{"balanced", true}}}}}})
+          .find("model.router_training.balanced is true"),
+      std::string::npos);
+  Json stage = recipe_of(directory)["model"]["router"];
+  stage["prune"] = capacity;
+  EXPECT_NE(
+      refusal({{"stages", Json::array({{{"from", 0.5}, {"router", stage}}})}}).find("stages[0].router.prune is set"),
+      std::string::npos);
+}
+
+}  // namespace
+}  // namespace junto
