@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "compress/carve_rounding.h"
 #include "compress/carve_statistics.h"
 #include "compress/carve_tensors.h"
 #include "model/stored_routing.h"
@@ -133,12 +134,14 @@ CarveReport carve(const CarveOptions& options) {
     fit.chosen = fitted_choices(options.shape, options.shares);
     Decoder decoder(load_model(checkpoint, load), pool);
     sample_blocks(decoder, options.calibration, dense.blocks, dense.widths, sampling, [&](const BlockSample& sample) {
-      const BlockCarving carving =
-          carve_block(sample, down_matrix(source.tensors, sample.block).view(), options.shape, fit, pool);
+      const Matrix<float> down = down_matrix(source.tensors, sample.block);
+      const BlockCarving carving = carve_block(sample, down.view(), options.shape, fit, pool);
+      const Tensor down_columns =
+          round_columns(sample, down.view(), carved_down_type(options.down_type, hidden_size), pool);
       report.captured.push_back(carving.captured);
       report.captured_ideal.push_back(carving.captured_ideal);
       for (TensorToWrite& tensor :
-           carved_tensors(source.tensors, sample.block, carving, {options.down_type, options.mean_of_unchosen})) {
+           carved_tensors(source.tensors, sample.block, carving, down_columns, options.mean_of_unchosen)) {
         file.made.push_back(std::move(tensor));
       }
       ++report.blocks;

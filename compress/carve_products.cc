@@ -10,7 +10,9 @@
 namespace junto {
 namespace {
 
-constexpr std::int64_t kPiece = 1024;  // of K: what a tile reads again stays in the second-level cache
+constexpr std::int64_t kPiece = 1024;   // of K: what a tile reads again stays in the second-level cache
+constexpr std::int64_t kTriangle = 64;  // columns of a triangle that are filled together
+constexpr int kChains = 4;              // rows of it whose sums advance together
 
 WeightMatrix weights_of(MatrixView<const float> view) {
   WeightMatrix w;
@@ -20,6 +22,23 @@ WeightMatrix weights_of(MatrixView<const float> view) {
   w.row_bytes = static_cast<std::size_t>(view.stride) * sizeof(float);
   w.data = reinterpret_cast<const std::byte*>(view.data);
   return w;
+}
+
+// Columns [columns.begin, columns.end) of rows i, i + 1, ... i + kRows - 1 below them: each entry is a sum of its own,
+// so that the additions of one need not wait for those of another.
+template <int kRows>
+void fill_entries(MatrixView<const float> a, LowerTriangle& lower, std::int64_t i, RowRange columns) {
+  const std::int64_t n = lower.n;
+  double* rows = lower.values.data() + i * n;
+  for (std::int64_t j = columns.begin; j < columns.end; ++j) {
+    const double* other = lower.values.data() + j * n;
+    double sums[kRows];
+    for (int r = 0; r < kRows; ++r) sums[r] = a.at(i + r, j);
+    for (std::int64_t k = 0; k < j; ++k) {
+      for (int r = 0; r < kRows; ++r) sums[r] -= rows[r * n + k] * other[k];
+    }
+    for (int r = 0; r < kRows; ++r) rows[r * n + j] = sums[r] / other[j];
+  }
 }
 
 }  // namespace
@@ -56,43 +75,50 @@ void transpose(MatrixView<const float> in, MatrixView<float> out, ThreadPool& po
   });
 }
 
-void solve_ridge(MatrixView<const float> a, double ridge, MatrixView<float> b, bool constant) {
+LowerTriangle cholesky(MatrixView<const float> a, double ridge, bool constant, ThreadPool& pool) {
   const std::int64_t n = a.rows;
   double mean = 0;
   for (std::int64_t i = 0; i < n; ++i) mean += a.at(i, i) / static_cast<double>(n);
-  std::vector<double> lower(static_cast<std::size_t>(n * n));
-  const auto at = [&](std::int64_t i, std::int64_t j) -> double& { return lower[static_cast<std::size_t>(i * n + j)]; };
-  for (std::int64_t i = 0; i < n; ++i) {
-    for (std::int64_t j = 0; j <= i; ++j) {
-      double sum = a.at(i, j);
-      if (i == j) sum += (i + 1 < n || !constant ? ridge : 1e-9) * mean;
-      const double* x = lower.data() + i * n;
-      const double* y = lower.data() + j * n;
-      for (std::int64_t k = 0; k < j; ++k) sum -= x[k] * y[k];
-      if (i != j) {
-        at(i, j) = sum / at(j, j);
-        continue;
-      }
-      if (!(sum > 0))
-        fail("carve", "the router's equations have no solution: calibration text too short or too uniform");
-      at(i, i) = std::sqrt(sum);
+  const auto added = [&](std::int64_t i) { return (i + 1 < n || !constant ? ridge : 1e-9) * mean; };
+  LowerTriangle lower{n, std::vector<double>(static_cast<std::size_t>(n * n))};
+  for (std::int64_t first = 0; first < n; first += kTriangle) {
+    const std::int64_t end = std::min(n, first + kTriangle);
+    for (std::int64_t i = first; i < end; ++i) {
+      fill_entries<1>(a, lower, i, {first, i});
+      double* row = lower.values.data() + i * n;
+      double sum = a.at(i, i) + added(i);
+      for (std::int64_t k = 0; k < i; ++k) sum -= row[k] * row[k];
+      if (!(sum > 0)) fail("carve", "the equations have no solution: calibration text too short or too uniform");
+      row[i] = std::sqrt(sum);
     }
+    pool.for_each_block((n - end + kChains - 1) / kChains, [&](std::int64_t block, int) {
+      std::int64_t i = end + block * kChains;
+      const std::int64_t stop = std::min(n, i + kChains);
+      if (stop - i == kChains) return fill_entries<kChains>(a, lower, i, {first, end});
+      for (; i < stop; ++i) fill_entries<1>(a, lower, i, {first, end});
+    });
   }
-  std::vector<double> x(static_cast<std::size_t>(n));
-  for (std::int64_t r = 0; r < b.rows; ++r) {
+  return lower;
+}
+
+void solve_ridge(MatrixView<const float> a, double ridge, MatrixView<float> b, ThreadPool& pool, bool constant) {
+  const std::int64_t n = a.rows;
+  const LowerTriangle lower = cholesky(a, ridge, constant, pool);
+  pool.for_each_block(b.rows, [&](std::int64_t r, int) {
+    std::vector<double> x(static_cast<std::size_t>(n));
     const std::span<float> row = b.row(r);
     for (std::int64_t i = 0; i < n; ++i) {
       double sum = row[i];
-      for (std::int64_t k = 0; k < i; ++k) sum -= at(i, k) * x[k];
-      x[i] = sum / at(i, i);
+      for (std::int64_t k = 0; k < i; ++k) sum -= lower.at(i, k) * x[k];
+      x[i] = sum / lower.at(i, i);
     }
     for (std::int64_t i = n; i-- > 0;) {
       double sum = x[i];
-      for (std::int64_t k = i + 1; k < n; ++k) sum -= at(k, i) * x[k];
-      x[i] = sum / at(i, i);
+      for (std::int64_t k = i + 1; k < n; ++k) sum -= lower.at(k, i) * x[k];
+      x[i] = sum / lower.at(i, i);
     }
     for (std::int64_t i = 0; i < n; ++i) row[i] = static_cast<float>(x[i]);
-  }
+  });
 }
 
 }  // namespace junto

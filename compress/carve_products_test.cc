@@ -42,13 +42,38 @@ TEST(CarveProducts, RidgeRecoversALinearMapWithItsConstant) {
   transpose(y.view(), y_by_row.view(), pool);
   multiply_transposed(by_feature.view(), by_feature.view(), moments.view(), pool);
   multiply_transposed(y_by_row.view(), by_feature.view(), found.view(), pool);
-  solve_ridge(moments.view(), 1e-7, found.view());
+  solve_ridge(moments.view(), 1e-7, found.view(), pool);
   for (std::size_t i = 0; i < truth.values.size(); ++i) EXPECT_NEAR(found.values[i], truth.values[i], 1e-4);
+}
+
+TEST(CarveProducts, ATriangleTimesItsTransposeIsTheMatrix) {
+  constexpr std::int64_t kSize = 199;  // neither whole triangles nor whole groups of rows
+  const Matrix<float> x = random_matrix(kSize, 2 * kSize, 5);
+  Matrix<float> moments(kSize, kSize);
+  std::vector<double> values;
+  for (const int threads : {1, 2}) {
+    ThreadPool pool(threads);
+    multiply_transposed(x.view(), x.view(), moments.view(), pool);
+    const LowerTriangle lower = cholesky(moments.view(), 0, false, pool);
+    for (std::int64_t i = 0; i < kSize; ++i) {
+      for (std::int64_t j = 0; j < kSize; ++j) {
+        double sum = 0;
+        for (std::int64_t k = 0; k < kSize; ++k) sum += lower.at(i, k) * lower.at(j, k);
+        ASSERT_NEAR(sum, moments.view().at(i, j), 1e-4) << i << ", " << j;
+        if (j > i) {
+          ASSERT_EQ(lower.at(i, j), 0);
+        }
+      }
+    }
+    if (values.empty()) values = lower.values;
+    EXPECT_EQ(values, lower.values);
+  }
 }
 
 TEST(CarveProducts, ASystemWithoutSolutionIsRefused) {
   Matrix<float> moments(2, 2), b(1, 2);
-  EXPECT_THROW(solve_ridge(moments.view(), 1e-3, b.view()), Error);
+  ThreadPool pool(1);
+  EXPECT_THROW(solve_ridge(moments.view(), 1e-3, b.view(), pool), Error);
 }
 
 }  // namespace

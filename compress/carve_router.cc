@@ -121,7 +121,7 @@ void fit_router(Fit& fit) {
   }
   fit.weights.resize(fit.routed(), fit.features);
   multiply_transposed(fit.target.view(), fit.x_by_feature.view(), fit.weights.view(), fit.pool);
-  solve_ridge(fit.moments.view(), fit.options.ridge, fit.weights.view());
+  solve_ridge(fit.moments.view(), fit.options.ridge, fit.weights.view(), fit.pool);
   fit.predicted.resize(fit.tokens, fit.routed());
   multiply_transposed(fit.x.view(), fit.weights.view(), fit.predicted.view(), fit.pool);
   mark_chosen(fit, fit.predicted);
@@ -164,7 +164,7 @@ void first_grouping(Fit& fit) {
   Matrix<float> moments(fit.features, fit.features), weights(fit.neurons, fit.features);
   multiply_transposed(xs, xs, moments.view(), fit.pool);
   multiply_transposed(roots.view(), xs, weights.view(), fit.pool);
-  solve_ridge(moments.view(), 1e-2, weights.view());
+  solve_ridge(moments.view(), 1e-2, weights.view(), fit.pool);
   // Predictions on some tokens, centred: the coordinates that are clustered.
   const std::int64_t seen = std::min<std::int64_t>(few, 2048);
   Matrix<float> points(fit.neurons, seen);

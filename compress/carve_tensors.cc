@@ -1,5 +1,6 @@
 #include "compress/carve_tensors.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -44,7 +45,7 @@ struct Group {
   std::int64_t width() const { return std::ssize(neurons.front()); }
 };
 
-// Rows of gate or up, as they are stored.
+// Rows of a matrix, as they are stored.
 TensorToWrite gathered_rows(std::string name, const Tensor& from, const Group& group) {
   TensorToWrite out{std::move(name), from.type, group.shape(group.width(), from.cols()), nullptr};
   out.produce = [from, neurons = group.neurons](const ByteSink& sink) {
@@ -56,29 +57,7 @@ TensorToWrite gathered_rows(std::string name, const Tensor& from, const Group& g
   return out;
 }
 
-// Columns of down, one for each neuron, encoded anew: as rows, so that a group may have any number of neurons.
-TensorToWrite gathered_columns(std::string name, const Tensor& from, const Group& group, DType type) {
-  TensorToWrite out{std::move(name), type, group.shape(group.width(), from.rows()), nullptr};
-  out.produce = [from, neurons = group.neurons, type, label = out.name](const ByteSink& sink) {
-    const std::vector<float> values = decode(from);
-    std::vector<float> column(static_cast<std::size_t>(from.rows()));
-    std::vector<std::byte> bytes(bytes_of(type, from.rows()));
-    for (const auto& expert : neurons) {
-      for (const std::int32_t n : expert) {
-        for (std::int64_t r = 0; r < from.rows(); ++r) column[r] = values[r * from.cols() + n];
-        try {
-          encode_values(type, column, bytes.data());
-        } catch (const Error& error) {
-          fail(tensor_label(label), error.what());
-        }
-        sink(bytes);
-      }
-    }
-  };
-  return out;
-}
-
-void add_group(const TensorTable& tensors, int block, const Group& group, DType down_type,
+void add_group(const TensorTable& tensors, int block, const Group& group, const Tensor& down_columns,
                std::vector<TensorToWrite>& out) {
   for (const char* role : {"ffn_gate", "ffn_up"}) {
     const std::string name = in_block(block, role);
@@ -95,10 +74,7 @@ void add_group(const TensorTable& tensors, int block, const Group& group, DType 
     if (group.stacked) shape.insert(shape.begin(), std::ssize(group.neurons));
     out.push_back(floats(name + group.suffix + ".bias", std::move(shape), std::move(kept)));
   }
-  const std::string down = in_block(block, "ffn_down");
-  const Tensor& matrix = tensors.find(down + ".weight")->second;
-  out.push_back(gathered_columns(down + "_t" + group.suffix + ".weight", matrix, group,
-                                 carved_down_type(down_type, matrix.rows())));
+  out.push_back(gathered_rows(in_block(block, "ffn_down_t") + group.suffix + ".weight", down_columns, group));
 }
 
 // An expert that is not chosen leaves its mean output m_e: sum of all m_e as the layer's bias, and -m_e as the bias of
@@ -136,9 +112,15 @@ std::int64_t dense_ffn_width(const TensorTable& tensors, int block) {
 }
 
 Matrix<float> down_matrix(const TensorTable& tensors, int block) {
-  const Tensor& down = tensors.find(in_block(block, "ffn_down.weight"))->second;
+  const std::string name = in_block(block, "ffn_down.weight");
+  const Tensor& down = tensors.find(name)->second;
   Matrix<float> values(down.rows(), down.cols());
-  for (std::int64_t r = 0; r < down.rows(); ++r) decode_row(down, r, values.view().row(r));
+  for (std::int64_t r = 0; r < down.rows(); ++r) {
+    const std::span<float> row = values.view().row(r);
+    decode_row(down, r, row);
+    if (!std::ranges::all_of(row, [](float value) { return std::isfinite(value); }))
+      fail(tensor_label(name), "has a value in row " + std::to_string(r) + " that is not finite");
+  }
   return values;
 }
 
@@ -147,7 +129,7 @@ DType carved_down_type(DType asked, std::int64_t hidden_size) {
 }
 
 std::vector<TensorToWrite> carved_tensors(const TensorTable& tensors, int block, const BlockCarving& carving,
-                                          const CarvedTensorOptions& options) {
+                                          const Tensor& down_columns, bool mean_of_unchosen) {
   std::vector<TensorToWrite> out;
   const std::int64_t experts = std::ssize(carving.experts);
   const std::string router = in_block(block, "ffn_gate_inp");
@@ -156,14 +138,14 @@ std::vector<TensorToWrite> carved_tensors(const TensorTable& tensors, int block,
                        {weights.data, static_cast<std::size_t>(experts * weights.cols)}));
   out.push_back(floats(router + ".bias", {experts}, carving.router_bias));
   if (!carving.shared.empty()) {
-    add_group(tensors, block, {"_shexp", false, {carving.shared}}, options.down_type, out);
+    add_group(tensors, block, {"_shexp", false, {carving.shared}}, down_columns, out);
   }
-  add_group(tensors, block, {"_exps", true, carving.experts}, options.down_type, out);
+  add_group(tensors, block, {"_exps", true, carving.experts}, down_columns, out);
 
   const std::string down = in_block(block, "ffn_down");
   std::vector<float> layer_bias(static_cast<std::size_t>(tensors.find(down + ".weight")->second.rows()));
   if (const Tensor* bias = find(tensors, down + ".bias")) layer_bias = decode(*bias);
-  if (options.mean_of_unchosen) add_means(block, carving, out, layer_bias);
+  if (mean_of_unchosen) add_means(block, carving, out, layer_bias);
   out.push_back(floats(in_block(block, "ffn_moe.bias"), {std::ssize(layer_bias)}, layer_bias));
   return out;
 }

@@ -17,21 +17,17 @@ std::vector<std::string> dense_ffn_names(const TensorTable& tensors, int block);
 /// The width F of a block's dense feed-forward, 0 where it has none.
 std::int64_t dense_ffn_width(const TensorTable& tensors, int block);
 
-/// A block's down matrix [D, F].
+/// A block's down matrix [D, F]. Throws Error naming the tensor where a value is not finite.
 Matrix<float> down_matrix(const TensorTable& tensors, int block);
 
 /// The type of down matrices, whose columns of `hidden_size` values are stored: `asked`, or F16 where these do not fill
 /// its blocks.
 DType carved_down_type(DType asked, std::int64_t hidden_size);
 
-struct CarvedTensorOptions {
-  DType down_type = DType::kQ8_0;
-  bool mean_of_unchosen = true;
-};
-
-/// Router, shared expert and stacks of routed experts. Rows of gate and up are copied bit for bit; down's rows are cut
-/// among the experts and encoded. Refers to the bytes of `tensors`, whose owners it keeps.
+/// Router, shared expert and stacks of routed experts. Rows of gate and up are copied bit for bit, and so are those of
+/// `down_columns` [F, D], what each neuron puts out, encoded (round_columns()). An expert that is not chosen leaves
+/// `carving.unchosen_output` where `mean_of_unchosen` says so. Refers to the bytes of `tensors`, whose owners it keeps.
 std::vector<TensorToWrite> carved_tensors(const TensorTable& tensors, int block, const BlockCarving& carving,
-                                          const CarvedTensorOptions& options);
+                                          const Tensor& down_columns, bool mean_of_unchosen);
 
 }  // namespace junto

@@ -65,7 +65,7 @@ Matrix<float> fit_unchosen_outputs(const BlockSample& sample, MatrixView<const f
     add_to(moments, part);
     add_to(sums, output);
   }
-  solve_ridge(moments.view(), kUnchosenRidge, sums.view(), false);
+  solve_ridge(moments.view(), kUnchosenRidge, sums.view(), pool, false);
   Matrix<float> left(count, down.rows);
   transpose(sums.view(), left.view(), pool);
   return left;

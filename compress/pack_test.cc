@@ -140,7 +140,7 @@ TEST(Pack, CarvedModelsComputeTheSameBitsAndUnpackToTheirBytes) {
   const TestDirectory directory;
   const std::string source = directory.path("moe.gguf"), packed = directory.path("packed.gguf"),
                     restored = directory.path("restored.gguf");
-  for (const DType down : {DType::kQ8_0, DType::kF16}) {
+  for (const DType down : {DType::kQ8_0, DType::kQ5_0, DType::kF16}) {
     CarveOptions options;
     options.source = kOracles + "llama";
     options.out = source;

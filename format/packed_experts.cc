@@ -78,10 +78,19 @@ PackedLayer parse_layer(const Json& json, const std::string& where) {
 
 constexpr const char* kLayout = "rows16";
 constexpr const char* kLayoutWithColumns = "rows16 columns32";
+// Before it there were no blocks of columns of such types: files of the other name hold them as they were stored.
+constexpr const char* kLayoutWithNibbleColumns = "rows16 columns32 nibbles";
 
-bool has_columns(const PackedExperts& packed) {
-  return std::ranges::any_of(
-      packed.layers, [](const auto& layer) { return std::ranges::any_of(layer.second.parts, &PackedPart::by_column); });
+const char* layout_name(const PackedExperts& packed) {
+  const char* name = kLayout;
+  for (const auto& [block, layer] : packed.layers) {
+    for (const PackedPart& part : layer.parts) {
+      if (!part.by_column) continue;
+      if (part.type != DType::kQ8_0 && has_column_blocks(part.type)) return kLayoutWithNibbleColumns;
+      name = kLayoutWithColumns;
+    }
+  }
+  return name;
 }
 
 }  // namespace
@@ -208,7 +217,7 @@ Json to_json(const PackedExperts& packed) {
         {{"block", block}, {"experts", layer.experts}, {"expert_bytes", layer.expert_bytes}, {"parts", parts}});
   }
   Json out = {{"version", 1},
-              {"layout", has_columns(packed) ? kLayoutWithColumns : kLayout},
+              {"layout", layout_name(packed)},
               {"isa", "any"},
               {"source_sha256", packed.source_sha256},
               {"source_architecture", packed.source_architecture},
@@ -237,7 +246,7 @@ std::optional<PackedExperts> parse_packed_experts(const Metadata& metadata) {
     const std::string layer_where = where + ": block " + std::to_string(block);
     if (!packed.layers.emplace(block, parse_layer(one, layer_where)).second) fail(layer_where, "is there twice");
   }
-  const std::string expected = has_columns(packed) ? kLayoutWithColumns : kLayout;
+  const std::string expected = layout_name(packed);
   if (layout != expected || isa != "any") {
     fail(where, "layout is " + printable(layout) + " for " + printable(isa) + ", expected " + expected +
                     " for any; junto unpack of the build that wrote it restores the source");

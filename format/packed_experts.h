@@ -10,7 +10,8 @@
 // The experts of block L are tensor blk.L.experts.packed, I8 [experts, expert_bytes]: opaque bytes. A part is
 // interleaved (kernels/interleave.h) where its type has such a layout, else as stored, and begins at a multiple of 64.
 // A part that the source stores by column (blk.L.ffn_down_t_exps.weight [experts, cols, rows]) has "by_column": true
-// and lies in blocks of outputs (kernels/columns.h) where its type has these; "layout" is then "rows16 columns32".
+// and lies in blocks of outputs (kernels/columns.h) where its type has these; "layout" is then "rows16 columns32", or
+// "rows16 columns32 nibbles" where a type of Q5_0 or Q4_0 is among them.
 //
 // Tensor blk.L.experts.crc32c, I32 [experts], has the CRC-32C of each expert's expert_bytes.
 #pragma once

@@ -1,12 +1,17 @@
 // Weights that are stored column by column (WeightLayout::kColumns): an expert's down matrix as [width, D], where row n
 // is what neuron n adds to the output. Such a matrix can be cut at any neuron.
 //
-// Columns of Q8_0 are read by the kernels as blocks of 32 outputs (WeightLayout::kColumnBlocks), each one stream:
+// Columns of Q8_0, Q5_0 and Q4_0 are read by the kernels as blocks of 32 outputs (WeightLayout::kColumnBlocks), each
+// one stream:
 //
 //   block of outputs = groups of 32 columns, the last perhaps of fewer
-//   group = the scales of its columns, filled up to 64 bytes; then words of four columns (filled up with zeros), each
-//   as
-//          [16 outputs][4 columns]: those of the first 16 outputs, then those of the others
+//   group = the scales of its columns, filled up to 64 bytes; then the quants of the first 16 outputs, then those of
+//   the
+//           others
+//   quants of Q8_0 = words of four columns (filled up with zeros), each as [16 outputs][4 columns]
+//   quants of Q5_0 and Q4_0 = those of an interleaved unit whose rows are the outputs (kernels/interleave.h), always of
+//   32
+//           columns
 #pragma once
 
 #include <cstddef>
@@ -27,16 +32,10 @@ bool has_column_blocks(DType type);
 constexpr std::int64_t column_words(std::int64_t cols) {
   return (cols + 3) / 4;
 }
-/// Bytes of a group of `cols` columns, at most kColumnGroup.
-constexpr std::size_t column_group_bytes(std::int64_t cols) {
-  return kColumnScaleBytes + 2 * 64 * static_cast<std::size_t>(column_words(cols));
-}
+/// Bytes of a group of `cols` columns, at most kColumnGroup, of a type that has_column_blocks().
+std::size_t column_group_bytes(DType type, std::int64_t cols);
 /// Bytes of one block of outputs.
-constexpr std::size_t column_block_bytes(std::int64_t cols) {
-  const std::int64_t rest = cols % kColumnGroup;
-  return static_cast<std::size_t>(cols / kColumnGroup) * column_group_bytes(kColumnGroup) +
-         (rest > 0 ? column_group_bytes(rest) : 0);
-}
+std::size_t column_block_bytes(DType type, std::int64_t cols);
 
 /// Writes one block of outputs of kColumns `w` to `out`.
 void make_column_block(const WeightMatrix& w, std::int64_t block, std::byte* out);

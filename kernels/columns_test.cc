@@ -32,8 +32,11 @@ std::vector<WeightMatrix> layouts_of(const WeightMatrix& stored) {
   return {stored, interleave(stored, pool)};
 }
 
+constexpr DType kBlockTypes[] = {DType::kQ8_0, DType::kQ5_0, DType::kQ4_0};
+
 TEST(Columns, AreTheRowsOfTheTransposedMatrix) {
-  for (const DType type : {DType::kF32, DType::kF16, DType::kQ8_0, DType::kQ4_1, DType::kQ6_K}) {
+  for (const DType type :
+       {DType::kF32, DType::kF16, DType::kQ8_0, DType::kQ5_0, DType::kQ4_0, DType::kQ4_1, DType::kQ6_K}) {
     const std::int64_t rows = type == DType::kQ6_K ? 512 : 96, cols = 7;
     const WeightMatrix stored = random_columns(type, rows, cols, 1);
     EXPECT_EQ(stored.rows, rows);
@@ -53,13 +56,15 @@ TEST(Columns, AreTheRowsOfTheTransposedMatrix) {
 
 TEST(Columns, BlocksOfOutputsGiveTheStoredColumnsBack) {
   ThreadPool pool(1);
-  for (const std::int64_t cols : {1, 3, 24, 37}) {
-    const WeightMatrix stored = random_columns(DType::kQ8_0, 96, cols, 5), blocks = interleave(stored, pool);
-    std::vector<std::byte> column(stored.row_bytes);
-    for (std::int64_t k = 0; k < cols; ++k) {
-      restore_column(blocks, k, column.data());
-      ASSERT_EQ(std::memcmp(column.data(), stored.data + static_cast<std::size_t>(k) * stored.row_bytes, column.size()),
-                0);
+  for (const DType type : kBlockTypes) {
+    for (const std::int64_t cols : {1, 3, 24, 37}) {
+      const WeightMatrix stored = random_columns(type, 96, cols, 5), blocks = interleave(stored, pool);
+      std::vector<std::byte> column(stored.row_bytes);
+      for (std::int64_t k = 0; k < cols; ++k) {
+        restore_column(blocks, k, column.data());
+        const std::byte* expected = stored.data + static_cast<std::size_t>(k) * stored.row_bytes;
+        ASSERT_EQ(std::memcmp(column.data(), expected, column.size()), 0) << dtype_name(type) << " " << cols;
+      }
     }
   }
 }
@@ -85,7 +90,8 @@ double error_of(const WeightMatrix& w, const ActivationRows& x, MatrixView<const
 // Floats are exact; Q8 rounds to a 127th of the largest of 32 products of input and scale.
 TEST(Columns, ProductsAreThoseOfTheDecodedWeights) {
   for (const Isa isa : available_isas()) {
-    for (const DType type : {DType::kF32, DType::kBF16, DType::kQ8_0, DType::kQ5_1, DType::kQ4_K}) {
+    for (const DType type :
+         {DType::kF32, DType::kBF16, DType::kQ8_0, DType::kQ5_0, DType::kQ4_0, DType::kQ5_1, DType::kQ4_K}) {
       for (const std::int64_t cols : {1, 24, 32, 40, 300}) {
         const std::int64_t rows = type == DType::kQ4_K ? 256 : 64;
         const std::vector<float> values = random_values(static_cast<std::size_t>(5 * cols), 2);
@@ -110,7 +116,7 @@ TEST(Columns, ARowsBitsDependOnNothingElse) {
   constexpr std::int64_t kRows = 96, kCols = 71, kInputs = 13;
   const std::vector<float> values = random_values(kInputs * kCols, 4);
   for (const Isa isa : available_isas()) {
-    for (const DType type : {DType::kF16, DType::kQ8_0, DType::kQ4_0}) {
+    for (const DType type : {DType::kF16, DType::kQ8_0, DType::kQ5_0, DType::kQ4_0, DType::kQ4_1}) {
       const std::vector<WeightMatrix> layouts = layouts_of(random_columns(type, kRows, kCols, 5));
       ActivationRows x;
       x.assign({values.data(), kInputs, kCols});
@@ -144,25 +150,29 @@ const MatmulKernel& twin_of(DType type) {
   return *twin;
 }
 
-TEST(Columns, EveryInstructionSetHasTheBitsOfTheTwin) {
-  for (const std::int64_t cols : {3, 32, 50, 96}) {
-    const WeightMatrix w = layouts_of(random_columns(DType::kQ8_0, 32, cols, 7)).back();
-    std::vector<float> values = random_values(static_cast<std::size_t>(cols), 8);
-    for (const float special : {1.0f, 0.0f, 1e-38f, INFINITY, NAN}) {
-      values[1] = special;
-      float expected[32], got[32];
-      twin_of(DType::kQ8_0).columns(w.data, cols, values.data(), expected);
-      EXPECT_EQ(std::isfinite(expected[0]), std::isfinite(special));
-      for (const Isa isa : available_isas()) {
-        const MatmulKernel* kernel = find_kernel(matmul_kernels(isa), DType::kQ8_0);
-        if (kernel == nullptr) continue;
-        kernel->columns(w.data, cols, values.data(), got);
-        for (int r = 0; r < 32; ++r) {
-          ASSERT_TRUE(got[r] == expected[r] || (std::isnan(got[r]) && std::isnan(expected[r])))
-              << isa_name(isa) << " " << cols << " " << special;
-        }
+void expect_the_bits_of_the_twin(DType type, std::int64_t cols) {
+  const WeightMatrix w = layouts_of(random_columns(type, 32, cols, 7)).back();
+  std::vector<float> values = random_values(static_cast<std::size_t>(cols), 8);
+  for (const float special : {1.0f, 0.0f, 1e-38f, INFINITY, NAN}) {
+    values[1] = special;
+    float expected[32], got[32];
+    twin_of(type).columns(w.data, cols, values.data(), expected);
+    EXPECT_EQ(std::isfinite(expected[0]), std::isfinite(special));
+    for (const Isa isa : available_isas()) {
+      const MatmulKernel* kernel = find_kernel(matmul_kernels(isa), type);
+      if (kernel == nullptr) continue;
+      kernel->columns(w.data, cols, values.data(), got);
+      for (int r = 0; r < 32; ++r) {
+        ASSERT_TRUE(got[r] == expected[r] || (std::isnan(got[r]) && std::isnan(expected[r])))
+            << dtype_name(type) << " " << isa_name(isa) << " " << cols << " " << special;
       }
     }
+  }
+}
+
+TEST(Columns, EveryInstructionSetHasTheBitsOfTheTwin) {
+  for (const DType type : kBlockTypes) {
+    for (const std::int64_t cols : {3, 32, 50, 96}) expect_the_bits_of_the_twin(type, cols);
   }
 }
 

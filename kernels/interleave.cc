@@ -106,7 +106,7 @@ std::size_t interleaved_group_bytes(DType type, std::int64_t cols) {
 
 std::size_t interleaved_bytes(const WeightMatrix& w) {
   const std::size_t bytes =
-      is_by_column(w.layout) ? column_block_bytes(w.cols) : interleaved_group_bytes(w.type, w.cols);
+      is_by_column(w.layout) ? column_block_bytes(w.type, w.cols) : interleaved_group_bytes(w.type, w.cols);
   return static_cast<std::size_t>(interleaved_groups(w)) * bytes;
 }
 
@@ -164,7 +164,7 @@ void deinterleave_block(const UnitLayout& layout, const std::byte* group, std::i
 void interleave_groups(const WeightMatrix& w, RowRange groups, std::byte* out) {
   if (is_by_column(w.layout)) {
     for (std::int64_t block = groups.begin; block < groups.end; ++block) {
-      make_column_block(w, block, out + static_cast<std::size_t>(block) * column_block_bytes(w.cols));
+      make_column_block(w, block, out + static_cast<std::size_t>(block) * column_block_bytes(w.type, w.cols));
     }
     return;
   }

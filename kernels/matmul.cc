@@ -217,7 +217,7 @@ void multiply_column_block(const Product& p, std::int64_t block, const std::byte
 }
 
 void multiply_columns(const Product& p) {
-  const std::size_t bytes = column_block_bytes(p.w.cols);
+  const std::size_t bytes = column_block_bytes(p.w.type, p.w.cols);
   const bool stored = p.w.layout == WeightLayout::kColumns;
   std::byte* made = stored ? scratch().units(bytes) : nullptr;
   for (std::int64_t block = p.range.begin / kColumnBlockRows; block * kColumnBlockRows < p.range.end; ++block) {
@@ -331,6 +331,10 @@ void matmul(const WeightMatrix& w, RowRange range, const ActivationRows& x, std:
             MatrixView<float> out, std::span<const std::int32_t> out_rows) {
   static const std::span<const MatmulKernel* const> kernels = matmul_kernels(chosen_isa());
   matmul_with(kernels, w, range, x, x_rows, out, out_rows);
+}
+
+bool takes_q8(const WeightMatrix& w) {
+  return is_by_column(w.layout) ? has_column_blocks(w.type) : is_quantised(w.type);
 }
 
 bool gains_from_interleaving(const WeightMatrix& w) {

@@ -54,10 +54,9 @@ WeightMatrix make_weights(const Tensor& tensor);
 /// does.
 WeightMatrix make_column_weights(const Tensor& tensor);
 
-/// Whether products with `w` take activations in Q8 where there are some: by column, 8-bit weights alone do.
-inline bool takes_q8(const WeightMatrix& w) {
-  return is_by_column(w.layout) ? w.type == DType::kQ8_0 : is_quantised(w.type);
-}
+/// Whether products with `w` take activations in Q8 where there are some: by column, types with blocks of columns
+/// (columns.h) alone do.
+bool takes_q8(const WeightMatrix& w);
 
 /// Row `r` in float, w.cols values, of any layout.
 void decode_row(const WeightMatrix& w, std::int64_t r, std::span<float> out);

@@ -7,6 +7,6 @@ namespace junto {
 
 extern const MatmulKernel kMatmulQ8_0Avx2;
 constinit const MatmulKernel kMatmulQ8_0Avx2 =
-    make_q8_0_kernels<TileAvx2, LanesAvx2>(make_q8_pairs_kernel<TileAvx2, UnitsQ8_0>(DType::kQ8_0));
+    with_columns<TileAvx2, LanesAvx2, UnitsQ8_0>(make_q8_pairs_kernel<TileAvx2, UnitsQ8_0>(DType::kQ8_0));
 
 }  // namespace junto

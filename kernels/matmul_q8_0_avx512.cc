@@ -5,6 +5,7 @@
 namespace junto {
 
 extern const MatmulKernel kMatmulQ8_0Avx512;
-constinit const MatmulKernel kMatmulQ8_0Avx512 = make_q8_0_kernels<TileAvx512, LanesAvx512>();
+constinit const MatmulKernel kMatmulQ8_0Avx512 =
+    with_columns<TileAvx512, LanesAvx512, UnitsQ8_0>(make_q8_kernel<TileAvx512, UnitsQ8_0>(DType::kQ8_0));
 
 }  // namespace junto

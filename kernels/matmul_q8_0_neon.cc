@@ -5,6 +5,7 @@
 namespace junto {
 
 extern const MatmulKernel kMatmulQ8_0Neon;
-constinit const MatmulKernel kMatmulQ8_0Neon = make_q8_0_kernels<TileNeon, LanesNeon>();
+constinit const MatmulKernel kMatmulQ8_0Neon =
+    with_columns<TileNeon, LanesNeon, UnitsQ8_0>(make_q8_kernel<TileNeon, UnitsQ8_0>(DType::kQ8_0));
 
 }  // namespace junto
