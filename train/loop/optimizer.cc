@@ -125,12 +125,7 @@ double gradient_norm(const Parameters& parameters) {
   std::vector<double> sums(blocks);
 #pragma omp parallel for schedule(static)
   for (std::int64_t block = 0; block < blocks; ++block) {
-    const std::int64_t end = std::min(size, (block + 1) * kBlock);
-    double lanes[8] = {};
-    for (std::int64_t i = block * kBlock; i < end; i += 8) {  // sizes are multiples of 16
-      for (int lane = 0; lane < 8; ++lane) lanes[lane] += static_cast<double>(gradient[i + lane]) * gradient[i + lane];
-    }
-    for (const double lane : lanes) sums[block] += lane;
+    sums[block] = sum_of_squares(gradient + block * kBlock, std::min(kBlock, size - block * kBlock));
   }
   double sum = 0.0;
   for (const double value : sums) sum += value;

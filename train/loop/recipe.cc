@@ -281,6 +281,7 @@ Recipe parse_recipe(const Json& json, std::string_view where) {
   recipe.data = parse_token_text(part("data", "The texts, and what a token is"), where);
   if (recipe.data.tokenizer.empty() && recipe.data.vocabulary == 0) recipe.data.tokenizer = recipe.checkpoint;
   recipe.batch = parse_batch(part("batch", "What a step reads"), where);
+  recipe.placement = parse_placement_grid(part("placement", "How several processes are laid out"), where, "placement");
   const Json& losses = part("losses", "Factors of the losses beside cross entropy; 0: none");
   recipe.losses = parse_losses(losses, recipe.model, recipe.model.router, where);
   recipe.optimizer = parse_optimizer(part("optimizer", "How weights follow gradients"), where);

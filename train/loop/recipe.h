@@ -6,6 +6,7 @@
 //             {"checkpoint": "smollm2"}            or a checkpoint's shape and values: loop/import.h
 //    "data": {"files": [...], ...},              data/token_text.h          (required)
 //    "batch": {"sequences": 8, "length": 128, "micro_batches": 1},
+//    "placement": {"data": 1, "experts": 2},     parallel/expert_share.h
 //    "losses": {"balance": 0.01, "z": 0.001, "entropy": 0.0, "bias_rate": 0.0},
 //    "optimizer": {"learning_rate": 0.001, ...}, loop/optimizer.h
 //    "schedule": {"kind": "cosine", ...},        loop/schedule.h
@@ -78,6 +79,7 @@ struct Recipe {
   std::string checkpoint;  // whose values the run begins with; empty: values drawn from `seed`
   TokenTextOptions data;
   BatchOptions batch;
+  PlacementGrid placement;  // of processes
   LossOptions losses;
   OptimizerOptions optimizer;
   Schedule schedule;

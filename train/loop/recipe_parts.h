@@ -5,8 +5,9 @@
 
 namespace junto {
 
-/// Throws Error naming the field that stands in the way: a batch that `ranks` does not divide, routing by which all
-/// units of a batch compete. One rank: nothing does.
-void check_parts(const Recipe& recipe, int ranks);
+/// Throws Error naming the field that stands in the way: a placement of another number of processes, a batch that
+/// `ranks` does not divide, routing by which all units of a batch compete, what takes all experts in one process where
+/// they are parted. Returns the placement at the begin.
+PlacementGrid check_parts(const Recipe& recipe, int ranks);
 
 }  // namespace junto

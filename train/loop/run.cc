@@ -79,7 +79,9 @@ void print_summary(const Trainer& trainer) {
   const std::string length = recipe.schedule.flops > 0.0 ? format_quantity(recipe.schedule.flops, "FLOP") + " in steps"
                                                          : std::to_string(recipe.schedule.steps) + " steps";
   const int processes = trainer.exchange().ranks();
-  const std::string each = processes > 1 ? ", " + std::to_string(processes) + " processes of so many" : "";
+  std::string each = processes > 1 ? ", " + std::to_string(processes) + " processes of so many" : "";
+  if (const std::int64_t parts = trainer.placement().experts; parts > 1)
+    each += ", experts in " + std::to_string(parts) + " parts";
   std::fprintf(stderr, "%s; %d threads%s\n", describe_blas().c_str(), omp_get_max_threads(), each.c_str());
   std::fprintf(stderr, "%s: %s parameters; %s of %lld documents to train, %s of %lld to validate; %s of %s\n",
                recipe.name.c_str(),

@@ -12,6 +12,7 @@
 #include "moe/json_fields.h"
 #include "train/loop/adafactor.h"
 #include "train/nn/counter_random.h"
+#include "train/parallel/parted_parameters.h"
 
 namespace junto {
 namespace {
@@ -57,6 +58,8 @@ Stage parse_stage(const Json& json, const StageState& before, JsonFields& fields
     stage.router_training = parse_router_training(*training, now, fields.where());
   if (const Json* diversity = fields.any("diversity", "What makes experts unlike that are copies"))
     stage.diversity = parse_diversity(*diversity, fields.where());
+  if (const Json* grid = fields.any("placement", "Another layout of the processes from here on"))
+    stage.placement = parse_placement_grid(*grid, fields.where(), std::string(fields.path()) + ": placement");
   if (const auto back = fields.integer("router_back", 0, 64, "Routers read what the routed layer so many below reads"))
     stage.router_back = static_cast<int>(*back);
   return stage;
@@ -168,12 +171,14 @@ StageState stage_at(const std::vector<Stage>& stages, const LanguageModelShape& 
                    .router = model.router,
                    .router_training = model.router_training,
                    .diversity = {},
-                   .router_back = model.router_back};
+                   .router_back = model.router_back,
+                   .placement = {}};
   for (const Stage& stage : stages) {
     if (stage.from > share) break;
     ++state.count;
     if (stage.freeze) state.freeze = *stage.freeze;
     if (stage.router) state.router = *stage.router;
+    if (stage.placement) state.placement = stage.placement;
     if (stage.router_training) state.router_training = *stage.router_training;
     state.diversity = stage.diversity;
     state.router_back = stage.router_back.value_or(state.router_back);
@@ -196,7 +201,12 @@ double value_at(const Ramp& ramp, double share) {
 std::unique_ptr<LanguageModel> grown_model(const LanguageModel& from, const LanguageModelShape& shape,
                                            std::uint64_t seed, Optimizer& optimizer, const Diversity& diversity) {
   at::NoGradGuard guard;
-  auto model = std::make_unique<LanguageModel>(shape, seed);
+  std::shared_ptr<const ExpertShare> share = from.share();
+  if (share && share->experts() != shape.weighted_experts()) {
+    TORCH_CHECK(!share->parted(), "grown_model: experts are parted among ranks");
+    share = make_whole_share(shape.weighted_experts(), *share->exchange);
+  }
+  auto model = std::make_unique<LanguageModel>(shape, seed, share);
   const Parameters &old = from.parameters(), &now = model->parameters();
   const at::Tensor drawn = now.values().clone();
   now.values().copy_(moved(old.values(), old, now));
@@ -221,6 +231,32 @@ std::unique_ptr<LanguageModel> grown_model(const LanguageModel& from, const Lang
       }
     }
   }
+  return model;
+}
+
+void copy_selection_biases(const LanguageModel& from, LanguageModel& to) {
+  at::NoGradGuard guard;
+  for (std::size_t layer = 0; layer < to.blocks().size(); ++layer) {
+    for (std::size_t r = 0; r < to.blocks()[layer].routers.size(); ++r) {
+      const at::Tensor& bias = to.blocks()[layer].routers[r].selection_bias;
+      if (bias.defined()) bias.copy_(from.blocks()[layer].routers[r].selection_bias);
+    }
+  }
+}
+
+std::unique_ptr<LanguageModel> moved_model(const LanguageModel& from, std::shared_ptr<const ExpertShare> share,
+                                           Optimizer& optimizer) {
+  at::NoGradGuard guard;
+  TORCH_CHECK(!optimizer.factored, "moved_model: Adafactor's moments are not of single experts");
+  auto model = std::make_unique<LanguageModel>(from.shape(), 0, share);
+  const auto moved_to_share = [&](const at::Tensor& flat) {
+    return moved_flat(flat, from.parameters(), *from.share(), *share);
+  };
+  model->parameters().values().copy_(moved_to_share(from.parameters().values()));
+  for (at::Tensor* state : {&optimizer.first, &optimizer.second, &optimizer.average}) {
+    if (state->defined()) *state = moved_to_share(*state);
+  }
+  copy_selection_biases(from, *model);
   return model;
 }
 

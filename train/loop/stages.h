@@ -14,6 +14,7 @@
 #include "moe/router_spec.h"
 #include "train/loop/optimizer.h"
 #include "train/nn/language_model.h"
+#include "train/parallel/expert_share.h"
 
 namespace junto {
 
@@ -32,15 +33,16 @@ struct Diversity {
 
 /// Holds from `from` on, until the next stage. What a stage does not name stays as the one before has it.
 ///   {"from": 0.5, "freeze": ["blk.*.attn_*"], "router": {...}, "router_training": {...}, "experts": 16,
-///    "diversity": {"kind": "mask", "amount": 0.3, "new_routers": true}, "router_back": 1}
+///    "diversity": {"kind": "mask", "amount": 0.3, "new_routers": true}, "router_back": 1, "placement": {"experts": 2}}
 struct Stage {
   double from = 0.0;                               // 0 to 1
   std::optional<std::vector<std::string>> freeze;  // parameters whose names match are not updated
   std::optional<RouterSpec> router;
   std::optional<RouterTraining> router_training;
-  std::int64_t experts = 0;        // grows to so many; 0: as they are
-  Diversity diversity = {};        // of experts that grow
-  std::optional<int> router_back;  // each router, as it is, reads so many layers below its own (Pre-gated MoE)
+  std::int64_t experts = 0;                // grows to so many; 0: as they are
+  Diversity diversity = {};                // of experts that grow
+  std::optional<PlacementGrid> placement;  // experts move, with all that training knows of them
+  std::optional<int> router_back;          // each router, as it is, reads so many layers below its own (Pre-gated MoE)
 };
 /// A list, ascending by `from`. Throws Error naming what is wrong with which stage.
 std::vector<Stage> parse_stages(const std::vector<const Json*>& list, const LanguageModelShape& model,
@@ -54,6 +56,7 @@ struct StageState {
   RouterTraining router_training;
   Diversity diversity;  // of the last stage begun
   int router_back = 0;
+  std::optional<PlacementGrid> placement;  // none: that of the recipe
 };
 StageState stage_at(const std::vector<Stage>& stages, const LanguageModelShape& model, double share);
 
@@ -69,8 +72,16 @@ double value_at(const Ramp& ramp, double share);
 /// A model of `shape`, whose experts may be more than those of `from`, with the values of `from`: expert e of E is a
 /// copy of expert e mod E. Routers' rows of copies differ by a millionth of their size, drawn from `seed`, so that
 /// copies part; with `diversity` experts and routers do by more. `optimizer` follows: moments of copies are copies, the
-/// average is changed as the values are.
+/// average is changed as the values are. Where ranks share experts, these do not grow.
 std::unique_ptr<LanguageModel> grown_model(const LanguageModel& from, const LanguageModelShape& shape,
                                            std::uint64_t seed, Optimizer& optimizer, const Diversity& diversity = {});
+
+/// The same model under another placement: values, moments and average of experts move to the ranks that hold them from
+/// now on, as they are. Every rank calls it. Not with Adafactor.
+std::unique_ptr<LanguageModel> moved_model(const LanguageModel& from, std::shared_ptr<const ExpertShare> share,
+                                           Optimizer& optimizer);
+
+/// Selection biases, which are no parameters.
+void copy_selection_biases(const LanguageModel& from, LanguageModel& to);
 
 }  // namespace junto

@@ -4,17 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 
 #include "base/error.h"
 #include "compress/tensor_types.h"
-#include "format/safetensors.h"
 #include "train/loop/export.h"
 #include "train/loop/export_huggingface.h"
 #include "train/loop/import.h"
 #include "train/loop/recipe_parts.h"
 #include "train/nn/losses.h"
+#include "train/parallel/parted_parameters.h"
 #include "train/parallel/total_of_ranks.h"
 
 namespace junto {
@@ -40,30 +39,6 @@ at::Tensor balance_of_routing(const LossOptions& losses, const RouterSpec& route
   return balance_loss(scores, routed.asked(), LoadShare::kOfUnits, {}, weights, &ranks);
 }
 
-TensorToWrite stored(std::string name, const at::Tensor& values, DType type = DType::kF32) {
-  const at::Tensor kept = values.detach().contiguous();
-  return {.name = std::move(name), .type = type, .shape = kept.sizes().vec(), .produce = [kept](const ByteSink& sink) {
-            sink({static_cast<const std::byte*>(kept.data_ptr()), kept.nbytes()});
-          }};
-}
-
-void restore(const SafetensorsFile& file, const std::string& path, const std::string& name, const at::Tensor& into) {
-  const Tensor* found = file.tensors.find(name);
-  if (found == nullptr) fail(path, tensor_label(name) + " is missing");
-  if (found->type != DType::kF32 || found->shape != into.sizes().vec()) {
-    fail(path, tensor_label(name) + " is " + to_string(found->shape) + ", expected " + to_string(into.sizes().vec()) +
-                   " of F32");
-  }
-  std::memcpy(into.data_ptr(), found->bytes.data(), found->bytes.size());
-}
-
-std::string metadata_of(const SafetensorsFile& file, const std::string& path, std::string_view key) {
-  for (const auto& [name, text] : file.metadata) {
-    if (name == key) return text;
-  }
-  fail(path, "metadata has no " + std::string(key) + ", expected a checkpoint of junto train");
-}
-
 /// The model gets a row for each token of the text, or as many more as its recipe says.
 Recipe fit_vocabulary(Recipe recipe, const TokenText& text) {
   if (recipe.checkpoint.empty() && !recipe.json.at("model").contains("vocabulary"))
@@ -75,24 +50,25 @@ Recipe fit_vocabulary(Recipe recipe, const TokenText& text) {
   return recipe;
 }
 
-/// What must be the same for a checkpoint to go on, and what it holds: all but where it is written and how often.
-Json what_counts(Json recipe) {
-  recipe.erase("run");
-  recipe.erase("$schema");
-  return recipe;
-}
-
 }  // namespace
 
 Trainer::Trainer(Recipe recipe, Exchange& exchange)
     : exchange_(exchange),
       text_(read_token_text(recipe.data, recipe.batch.length)),
       recipe_(fit_vocabulary(std::move(recipe), text_)),
-      model_(std::make_unique<LanguageModel>(recipe_.model, recipe_.seed)),
+      grid_(check_parts(recipe_, exchange_.ranks())),
+      model_(std::make_unique<LanguageModel>(recipe_.model, recipe_.seed, share_of(grid_, recipe_.model))),
       optimizer_(recipe_.optimizer, model_->parameters()) {
-  check_parts(recipe_, exchange_.ranks());
   if (recipe_.checkpoint.empty()) return;
-  import_checkpoint(recipe_.checkpoint, *model_);
+  if (model_->parted()) {
+    LanguageModel whole(recipe_.model, recipe_.seed);
+    import_checkpoint(recipe_.checkpoint, whole);
+    model_->parameters().values().copy_(
+        part_of_flat(whole.parameters().values(), model_->parameters(), *model_->share()));
+    copy_selection_biases(whole, *model_);
+  } else {
+    import_checkpoint(recipe_.checkpoint, *model_);
+  }
   if (optimizer_.average.defined()) optimizer_.average.copy_(model_->parameters().values());
 }
 
@@ -176,6 +152,9 @@ void Trainer::mean_of_losses(StepReport& report) {
 /// Of all ranks, each of whose losses is the mean of its part.
 void Trainer::sum_gradients() {
   if (exchange_.alone()) return;
+  if (model_->parted()) {
+    return sum_parted_gradients(model_->parameters(), *model_->share(), 1.0f / static_cast<float>(exchange_.ranks()));
+  }
   at::Tensor gradients = model_->parameters().gradients();
   sum_over_ranks(exchange_, gradients);
   gradients.mul_(1.0 / exchange_.ranks());
@@ -218,19 +197,15 @@ void Trainer::enter_stage(double share) {
     shape.router_back = now.router_back;
     model_ = grown_model(*model_, shape, recipe_.seed + stages_, optimizer_, now.diversity);
   }
+  const PlacementGrid grid = fitted(now.placement.value_or(recipe_.placement), exchange_.ranks(), "placement");
+  if (grid != grid_ && model_->share()) model_ = moved_model(*model_, share_of(grid, model_->shape()), optimizer_);
+  grid_ = grid;
   freeze(now.freeze);
 }
 
-void Trainer::check_finite(const StepReport& report, const TokenBatch& batch) const {
-  if (std::isfinite(report.loss) && std::isfinite(report.gradient_norm)) return;
-  const std::string path = recipe_.run.folder + "/diverged.safetensors";
-  if (exchange_.rank() == 0) {
-    write_safetensors(path,
-                      {stored("inputs", batch.inputs, DType::kI64), stored("targets", batch.targets, DType::kI64)},
-                      {{"step", std::to_string(report.step)}});
-  }
-  fail(recipe_.run.folder, "step " + std::to_string(report.step) + ": loss is " + std::to_string(report.loss) +
-                               ", gradient norm " + std::to_string(report.gradient_norm) + "; its batch is in " + path);
+std::shared_ptr<const ExpertShare> Trainer::share_of(const PlacementGrid& grid, const LanguageModelShape& shape) const {
+  if (exchange_.alone() || shape.dense_layers == shape.layers) return nullptr;
+  return make_expert_share(placement_of(grid, shape.weighted_experts()), exchange_);
 }
 
 StepReport Trainer::train_step() {
@@ -263,14 +238,15 @@ StepReport Trainer::train_step() {
   for (std::size_t p = 0; p < frozen_.size(); ++p) {
     if (frozen_[p]) parameters.all()[p].value.grad().zero_();  // the norm is that of what moves
   }
-  report.gradient_norm = gradient_norm(parameters);
+  report.gradient_norm =
+      model_->parted() ? parted_gradient_norm(parameters, *model_->share()) : gradient_norm(parameters);
   check_finite(report, batch);
   const double clip = scalars.optimizer.clip_norm;
   const double scale = clip > 0.0 && report.gradient_norm > clip ? clip / report.gradient_norm : 1.0;
   update(optimizer_, scalars.optimizer, parameters, report.learning_rate, scale, frozen_);
   std::int64_t moving = 0;
   for (std::size_t p = 0; p < parameters.all().size(); ++p) {
-    if (frozen_.empty() || !frozen_[p]) moving += parameters.all()[p].value.numel();
+    if (frozen_.empty() || !frozen_[p]) moving += parameters.all()[p].whole_count();
   }
   report.work += work_of_update(scalars.optimizer, moving);
   balance(scalars.losses, load, report);
@@ -332,58 +308,22 @@ void Trainer::note_validation(double loss) {
 }
 
 void Trainer::export_model(const std::string& folder) {
-  if (exchange_.rank() > 0) return;
   swap_average(optimizer_, model_->parameters());
-  export_gguf(*model_, text_.tokenizer, folder + "/model.gguf", recipe_.name);
-  if (recipe_.run.huggingface) export_huggingface(*model_, text_, folder + "/huggingface");
+  std::unique_ptr<LanguageModel> whole;
+  if (model_->parted()) {
+    const at::Tensor values = gathered_flat(model_->parameters().values(), model_->parameters(), *model_->share());
+    if (exchange_.rank() == 0) {
+      whole = std::make_unique<LanguageModel>(model_->shape(), recipe_.seed);
+      whole->parameters().values().copy_(values);
+      copy_selection_biases(*model_, *whole);
+    }
+  }
+  if (exchange_.rank() == 0) {
+    const LanguageModel& model = whole ? *whole : *model_;
+    export_gguf(model, text_.tokenizer, folder + "/model.gguf", recipe_.name);
+    if (recipe_.run.huggingface) export_huggingface(model, text_, folder + "/huggingface");
+  }
   swap_average(optimizer_, model_->parameters());
-}
-
-void Trainer::save(const std::string& path) const {
-  if (exchange_.rank() > 0) return;
-  std::vector<TensorToWrite> tensors;
-  for (const auto& [name, values] : state_tensors()) tensors.push_back(stored(name, values));
-  Json state = {{"step", step()}, {"stages", stages_}, {"not_better", not_better_}, {"ledger", to_json(ledger_)}};
-  if (std::isfinite(best_validation_)) state["best_validation"] = best_validation_;
-  write_safetensors(path, tensors, {{"recipe", what_counts(recipe_.json).dump()}, {"state", state.dump()}});
-}
-
-std::vector<std::pair<std::string, at::Tensor>> Trainer::state_tensors() const {
-  std::vector<std::pair<std::string, at::Tensor>> out;
-  for (const Parameter& parameter : model_->parameters().all()) out.emplace_back(parameter.name, parameter.value);
-  for (const LanguageModel::RouterPlace& router : model_->routers()) {
-    if (router.selection_bias.defined()) out.emplace_back(router.bias_name, router.selection_bias);
-  }
-  if (optimizer_.first.defined()) out.emplace_back("optimizer.first", optimizer_.first);
-  if (optimizer_.second.defined()) out.emplace_back("optimizer.second", optimizer_.second);
-  if (optimizer_.average.defined()) out.emplace_back("optimizer.average", optimizer_.average);
-  return out;
-}
-
-void Trainer::load(const std::string& path) {
-  const SafetensorsFile file = open_safetensors(path);
-  const Json recipe = parse_json(metadata_of(file, path, "recipe"), path);
-  if (recipe != what_counts(recipe_.json)) {
-    const Json difference = Json::diff(recipe, what_counts(recipe_.json));
-    fail(path, "is of another recipe, " + printable(difference[0].value("path", "")) +
-                   " differs; expected the same, or another run.folder");
-  }
-  const Json state = parse_json(metadata_of(file, path, "state"), path);
-  std::size_t stages = 0;
-  try {
-    optimizer_.step = state.at("step").get<std::int64_t>();
-    stages = state.at("stages").get<std::size_t>();
-    not_better_ = state.at("not_better").get<std::int64_t>();
-    best_validation_ = state.value("best_validation", std::numeric_limits<double>::infinity());
-    ledger_ = ledger_from(state.at("ledger"));
-  } catch (const Json::exception&) {
-    fail(path, "metadata: state is " + printable(state.dump()) + ", expected what this build of junto train writes");
-  }
-  // The shape of the stage that was under way; what it holds comes from the file.
-  for (const Stage& stage : recipe_.stages) {
-    if (stages_ < stages) enter_stage(stage.from);
-  }
-  for (const auto& [name, values] : state_tensors()) restore(file, path, name, values);
 }
 
 }  // namespace junto

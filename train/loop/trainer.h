@@ -4,6 +4,7 @@
 // the same number of threads on the same machine).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -62,7 +63,8 @@ class Trainer {
   const LanguageModel& model() const { return *model_; }
   const TokenText& text() const { return text_; }
   const Ledger& ledger() const { return ledger_; }
-  /// Bytes of weights, gradients, moments and average: what training holds between two steps.
+  const PlacementGrid& placement() const { return grid_; }
+  /// Bytes of weights, gradients, moments and average: what training holds between two steps, in this process.
   std::int64_t state_bytes() const;
   std::int64_t step() const { return optimizer_.step; }
   RunPosition position() const { return {step(), ledger_.flops}; }
@@ -79,13 +81,19 @@ class Trainer {
   void add_orthogonality(double factor, StepReport& report);
   void balance(const LossOptions& losses, const std::vector<at::Tensor>& load, StepReport& report);
   void check_finite(const StepReport& report, const TokenBatch& batch) const;
-  std::vector<std::pair<std::string, at::Tensor>> state_tensors() const;
+  std::shared_ptr<const ExpertShare> share_of(const PlacementGrid& grid, const LanguageModelShape& shape) const;
+  /// Values, moments and average; undefined where there are none.
+  using FlatState = std::array<at::Tensor, 4>;
+  FlatState own_state() const;
+  FlatState empty_whole_state() const;
+  std::vector<std::pair<std::string, at::Tensor>> state_tensors(const FlatState& state) const;
   void enter_stage(double share);
   void freeze(const std::vector<std::string>& patterns);
 
   Exchange& exchange_;
   TokenText text_;
   Recipe recipe_;
+  PlacementGrid grid_;
   std::unique_ptr<LanguageModel> model_;
   Optimizer optimizer_;
   Ledger ledger_;

@@ -100,7 +100,8 @@ LanguageModelShape parse_language_model_shape(const Json& json, std::string_view
   return shape;
 }
 
-LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed) : shape_(std::move(shape)) {
+LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::shared_ptr<const ExpertShare> share)
+    : shape_(std::move(shape)), share_(std::move(share)) {
   const LanguageModelShape& s = shape_;
   blocks_.resize(s.layers);
   std::vector<Parameters::Request> requests;
@@ -131,6 +132,7 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed) : sha
     norm(prefix + "ffn_norm.weight", s.hidden, b.ffn_norm);
     if (s.routed(layer)) {
       const int carried = layer > s.dense_layers ? s.router.experts : 0;
+      b.share = share_;
       request_moe_parameters(s, s.hidden, prefix, carried, kDeviation, residual, b, requests);
     } else {
       matrix(prefix + "ffn_gate_up.weight", {projected_width(s.activation, s.dense_width), s.hidden}, b.gate_up,

@@ -48,7 +48,9 @@ LanguageModelShape parse_language_model_shape(const Json& json, std::string_view
 
 class LanguageModel {
  public:
-  LanguageModel(LanguageModelShape shape, std::uint64_t seed);
+  /// `share`: the experts that this rank holds of all routed layers; null: all of them, and there is one process.
+  /// Values are those of one process.
+  LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::shared_ptr<const ExpertShare> share = nullptr);
   LanguageModel(const LanguageModel&) = delete;  // parameters point into it
   LanguageModel& operator=(const LanguageModel&) = delete;
 
@@ -83,6 +85,9 @@ class LanguageModel {
   void set_routing(const RouterSpec& router, const RouterTraining& training);
 
   const LanguageModelShape& shape() const { return shape_; }
+  const std::shared_ptr<const ExpertShare>& share() const { return share_; }
+  /// Whether some experts are on other ranks. forward() and backward are then called by all of them.
+  bool parted() const { return share_ != nullptr && share_->parted(); }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
   std::vector<Block>& blocks() { return blocks_; }
@@ -99,6 +104,7 @@ class LanguageModel {
   at::Tensor attention(const Block& block, const at::Tensor& x, std::int64_t sequences, std::int64_t length) const;
 
   LanguageModelShape shape_;
+  std::shared_ptr<const ExpertShare> share_;
   MoeRouters routers_;
   at::Tensor embedding_, output_norm_, head_;
   std::vector<Block> blocks_;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "train/nn/expert_activation.h"
 #include "train/nn/feed_forward.h"
+#include "train/parallel/ranks_experts.h"
 
 namespace junto {
 namespace {
@@ -41,6 +42,10 @@ WeightedSlots slots_with_weights(const RoutePlan& plan, int experts) {
 at::Tensor run_weighted(const MoeShape& shape, const MoeParameters& parameters, const at::Tensor& x,
                         const RoutePlan& plan, const at::Tensor& weights) {
   const int experts = shape.weighted_experts();
+  if (parameters.parted()) {
+    return ranks_experts(*parameters.share, x, weights, parameters.expert_gate_up, parameters.expert_down, plan,
+                         parameters.gradients, shape.activation, shape.router.weight_on);
+  }
   if (shape.router.weight_on == WeightOn::kOutput) {
     return grouped_experts(x, weights, parameters.expert_gate_up, parameters.expert_down, group_slots(plan, experts),
                            parameters.gradients, shape.activation);
@@ -82,7 +87,7 @@ at::Tensor run_experts_of(const MoeShape& shape, const MoeParameters& parameters
   if (shape.free_experts() == 0) return run_weighted(shape, parameters, x, routed.plan, routed.weights);
   const WeightedSlots slots = slots_with_weights(routed.plan, shape.weighted_experts());
   const at::Tensor free = run_free(shape, parameters, x, routed.plan, routed.weights);
-  if (slots.places.empty() && !x.requires_grad()) return free;
+  if (slots.places.empty() && !x.requires_grad() && !parameters.parted()) return free;
   const at::Tensor weights = routed.weights.index_select(0, at::tensor(slots.places, at::kLong));
   return free + run_weighted(shape, parameters, x, slots.plan, weights);
 }
@@ -165,10 +170,15 @@ void request_moe_parameters(const MoeShape& shape, std::int64_t hidden, const st
     if (router.selection_bias) own.selection_bias = at::zeros({experts}, at::kFloat);
   }
   const bool lora = shape.activation.kind == ActivationKind::kIdentity && !shape.activation.gated;
-  matrix("ffn_gate_up_exps", {weighted, projected_width(shape.activation, shape.expert_width), hidden},
-         parameters.expert_gate_up, deviation);
-  matrix("ffn_down_exps", {weighted, hidden, shape.expert_width}, parameters.expert_down,
-         lora ? 0.0 : residual_deviation);
+  const auto experts_of_ranks = [&](const std::string& name, std::vector<std::int64_t> sizes, at::Tensor& out,
+                                    double spread) {
+    matrix(name, std::move(sizes), out, spread);
+    if (parameters.share) requests.back().rows = parameters.share->own;
+  };
+  experts_of_ranks("ffn_gate_up_exps", {weighted, projected_width(shape.activation, shape.expert_width), hidden},
+                   parameters.expert_gate_up, deviation);
+  experts_of_ranks("ffn_down_exps", {weighted, hidden, shape.expert_width}, parameters.expert_down,
+                   lora ? 0.0 : residual_deviation);
   if (shape.constant_experts == 0) return;
   matrix("ffn_constant", {shape.constant_experts, hidden}, parameters.constants, 1.0);
   matrix("ffn_constant_mix", {shape.constant_experts, 2, hidden}, parameters.constant_mix, deviation);

@@ -16,6 +16,7 @@
 #include "train/nn/parameters.h"
 #include "train/nn/route.h"
 #include "train/nn/router_training.h"
+#include "train/parallel/expert_share.h"
 
 namespace junto {
 
@@ -48,15 +49,19 @@ struct MoeParameters {
     at::Tensor selection_bias;  // [E], no parameter: loss-free balancing moves it
   };
   std::vector<Router> routers;             // shape.rounds.routers()
-  at::Tensor expert_gate_up, expert_down;  // [weighted experts, 2H or H, D], [weighted experts, D, H]
+  at::Tensor expert_gate_up, expert_down;  // [weighted experts here, 2H or H, D], [weighted experts here, D, H]
   at::Tensor constants, constant_mix;      // [C, D], [C, 2, D]
   at::Tensor gate_up, down;                // of the shared expert: [2S, D], [D, S]
   std::shared_ptr<ExpertGradients> gradients;
+  std::shared_ptr<const ExpertShare> share;  // of the experts with weights; null: all are here, as in one process
+
+  bool parted() const { return share != nullptr && share->parted(); }
 };
 
 /// The parameters to be made, named as the engine names tensors where it has them, after `prefix` ("blk.3.").
 /// `carried_experts`: E of the routing below, whose logits a gating residual reads; 0: there is none. Matrices have
 /// `deviation`, those whose output joins the residual stream `residual_deviation`, LoRA's begin at 0 there.
+/// `parameters.share` says which experts are kept.
 void request_moe_parameters(const MoeShape& shape, std::int64_t hidden, const std::string& prefix, int carried_experts,
                             double deviation, double residual_deviation, MoeParameters& parameters,
                             std::vector<Parameters::Request>& requests);

@@ -17,15 +17,41 @@ std::uint64_t seed_of(const std::string& name, std::uint64_t seed) {
   return Random(seed ^ hash).next();
 }
 
+std::vector<std::int64_t> kept_shape(const Parameters::Request& request) {
+  std::vector<std::int64_t> shape = request.shape;
+  if (request.rows) shape[0] = std::ssize(*request.rows);
+  return shape;
+}
+
 }  // namespace
+
+std::int64_t Parameter::whole_count() const {
+  if (whole_rows == 0) return value.numel();
+  std::int64_t count = whole_rows;
+  for (std::int64_t d = 1; d < value.dim(); ++d) count *= value.size(d);
+  return count;
+}
+
+double sum_of_squares(const float* values, std::int64_t count) {
+  double lanes[8] = {};
+  std::int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    for (int lane = 0; lane < 8; ++lane) lanes[lane] += static_cast<double>(values[i + lane]) * values[i + lane];
+  }
+  for (; i < count; ++i) lanes[0] += static_cast<double>(values[i]) * values[i];
+  double sum = 0.0;
+  for (const double lane : lanes) sum += lane;
+  return sum;
+}
 
 Parameters::Parameters(const std::vector<Request>& requests, std::uint64_t seed) {
   std::int64_t size = 0;
   for (const Request& request : requests) {
     std::int64_t count = 1;
-    for (const std::int64_t dimension : request.shape) count *= dimension;
+    for (const std::int64_t dimension : kept_shape(request)) count *= dimension;
     all_.push_back({.name = request.name, .value = {}, .offset = size, .decays = request.decays});
-    size += (count + 15) / 16 * 16;
+    if (request.rows) all_.back().whole_rows = request.shape[0];
+    size += padded(count);
   }
   values_ = at::zeros({size}, at::kFloat);
   gradients_ = at::zeros({size}, at::kFloat);
@@ -36,10 +62,15 @@ Parameters::Parameters(const std::vector<Request>& requests, std::uint64_t seed)
     at::Generator generator = at::detail::createCPUGenerator(seed_of(request.name, seed));
     at::Tensor value = at::empty(request.shape, at::kFloat);
     value.normal_(0.0, 1.0, generator).mul_(request.deviation).add_(request.mean);
-    at::Tensor leaf = values_.narrow(0, all_[i].offset, value.numel()).view(request.shape).detach();
+    if (request.rows && std::ssize(*request.rows) < request.shape[0]) {
+      const std::vector<std::int64_t> rows(request.rows->begin(), request.rows->end());
+      value = value.index_select(0, at::tensor(rows, at::kLong));
+    }
+    const std::vector<std::int64_t> shape = kept_shape(request);
+    at::Tensor leaf = values_.narrow(0, all_[i].offset, value.numel()).view(shape).detach();
     leaf.copy_(value);
     leaf.set_requires_grad(true);
-    leaf.mutable_grad() = gradients_.narrow(0, all_[i].offset, value.numel()).view(request.shape);
+    leaf.mutable_grad() = gradients_.narrow(0, all_[i].offset, value.numel()).view(shape);
     all_[i].value = *request.out = leaf;
   }
 }
@@ -69,7 +100,7 @@ void Parameters::finish_gradients() {
 
 std::int64_t Parameters::count() const {
   std::int64_t sum = 0;
-  for (const Parameter& parameter : all_) sum += parameter.value.numel();
+  for (const Parameter& parameter : all_) sum += parameter.whole_count();
   return sum;
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,10 +16,21 @@ namespace junto {
 
 struct Parameter {
   std::string name;
-  at::Tensor value;         // a view of `values`, requires grad; its grad() is a view of `gradients`
-  std::int64_t offset = 0;  // in values
-  bool decays = false;      // matrices; not norms
+  at::Tensor value;             // a view of `values`, requires grad; its grad() is a view of `gradients`
+  std::int64_t offset = 0;      // in values
+  bool decays = false;          // matrices; not norms
+  std::int64_t whole_rows = 0;  // of a stack of experts that ranks may part: those of all ranks; else 0
+
+  /// Values on all ranks, each once.
+  std::int64_t whole_count() const;
 };
+
+/// Where the next parameter begins after `count` values.
+inline std::int64_t padded(std::int64_t count) {
+  return (count + 15) / 16 * 16;
+}
+/// In double, always in the same order.
+double sum_of_squares(const float* values, std::int64_t count);
 
 class Parameters {
  public:
@@ -29,6 +41,9 @@ class Parameters {
     at::Tensor* out;
     double mean = 0.0, deviation = 0.0;
     bool decays = false;
+    /// The rows of `shape` that this rank keeps, ascending, of a stack of experts that ranks may part. A kept row has
+    /// the values that it has where all are kept.
+    std::optional<std::vector<std::int32_t>> rows = {};
   };
 
   Parameters() = default;
@@ -47,6 +62,7 @@ class Parameters {
   /// [sum of sizes, each rounded up to 16]: what is between them is and stays 0.
   const at::Tensor& values() const { return values_; }
   const at::Tensor& gradients() const { return gradients_; }
+  /// Values of all ranks, each once.
   std::int64_t count() const;
 
  private:

@@ -86,6 +86,42 @@ TEST_F(Mpirun, TwoProcessesTrainWhatOneTrains) {
   EXPECT_TRUE(std::filesystem::exists(directory_.path("two/model.gguf")));
 }
 
+// Experts in two parts from the begin, and moved there and back in mid-run.
+TEST_F(Mpirun, PartedExpertsTrainWhatOneProcessTrains) {
+  ASSERT_EQ(run(junto_ + recipe("one")), 0) << text_of(err_);
+  ASSERT_EQ(run(mpirun(2) + junto_ + recipe("two", {{"placement", {{"experts", 2}}}})), 0) << text_of(err_);
+  expect_same_log("one", "two");
+  const Json stages =
+      Json::array({{{"from", 0.3}, {"placement", {{"experts", 2}}}}, {{"from", 0.6}, {"placement", {{"data", 2}}}}});
+  ASSERT_EQ(run(mpirun(2) + junto_ + recipe("moved", {{"stages", stages}})), 0) << text_of(err_);
+  expect_same_log("one", "moved");
+}
+
+TEST_F(Mpirun, KilledAndResumedEndsInTheSameFiles) {
+  const Json changes = {{"placement", {{"experts", 2}}},
+                        {"schedule", {{"steps", 150}}},
+                        {"stages", Json::array({{{"from", 0.3}, {"placement", {{"data", 2}}}}})},
+                        {"run", {{"checkpoint_every", 7}}}};
+  ASSERT_EQ(run(mpirun(2) + junto_ + recipe("whole", changes)), 0) << text_of(err_);
+  const std::string killed = recipe("killed", changes), log = directory_.path("killed/log.jsonl");
+  for (const int lines : {12, 70}) {  // experts in parts, and moved together
+    // The last of mpirun's children dies as it is, and takes the other with it.
+    const std::string kill = mpirun(2) + junto_ + killed + " --resume & m=$!; while kill -0 $m && [ $(cat " + log +
+                             " | wc -l) -lt " + std::to_string(lines) +
+                             " ]; do sleep 0.01; done; kill -KILL $(cat /proc/$m/task/*/children | tr \" \" " +
+                             "\"\\n\" | grep . | tail -n 1); wait $m";
+    EXPECT_NE(run("bash -c '" + kill + "'"), 0);
+    EXPECT_FALSE(std::filesystem::exists(directory_.path("killed/model.gguf"))) << text_of(err_);
+  }
+  ASSERT_EQ(run(mpirun(2) + junto_ + killed + " --resume"), 0) << text_of(err_);
+  EXPECT_NE(text_of(err_).find("goes on after step "), std::string::npos);
+  for (const std::string name : {"/model.gguf", "/checkpoint-0000000150.safetensors"}) {
+    const std::string whole = text_of(directory_.path("whole" + name));
+    EXPECT_GT(whole.size(), 1000u) << name;
+    EXPECT_TRUE(whole == text_of(directory_.path("killed" + name))) << name;
+  }
+}
+
 TEST_F(Mpirun, WhatEndsOneProcessEndsAll) {
   const std::string good = recipe("good", {{"schedule", {{"steps", 100000}}}});
   // The second cannot read its recipe, and the first would wait for it for ever.

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "base/file.h"
 #include "format/test_directory.h"
 #include "train/loop/test_recipe.h"
 #include "train/loop/trainer.h"
@@ -111,6 +112,128 @@ TEST(ParallelTraining, PartsOfABatchGiveTheLossesOfOneProcess) {
   }
 }
 
+TEST(ParallelTraining, PartedExpertsGiveTheLossesOfOneProcess) {
+  const TestDirectory directory;
+  for (auto& [name, recipe] : recipes(directory)) {
+    if (name == "growth") continue;
+    if (name == "losses") recipe["losses"].erase("orthogonality");
+    if (name == "variable k") recipe["optimizer"]["kind"] = "sgd";
+    const Trained whole = train_all(recipe, local_exchange());
+    EXPECT_LT(whole.steps.back().loss, whole.steps.front().loss - 0.1) << name;
+    recipe["placement"] = {{"experts", 2}};
+    for (const int ranks : {2, 4}) {
+      RankThreads::run(ranks, [&, &name = name, &recipe = recipe](Exchange& exchange) {
+        const Trained parted = train_all(recipe, exchange);
+        if (exchange.rank() == ranks - 1) expect_same(whole, parted, name + ", " + std::to_string(ranks) + " ranks");
+      });
+    }
+  }
+}
+
+// Weights on experts' inputs, several rounds with one set of experts: other ways through a layer.
+TEST(ParallelTraining, PartedExpertsOfOtherLayersGiveTheLossesOfOneProcess) {
+  const TestDirectory directory;
+  const std::vector<Json> models = {
+      {{"router", {{"weight_on", "input"}, {"score", "sigmoid"}}}},
+      {{"rounds", {{"count", 2}}}, {"shared_width", 16}, {"dense_layers", 1}, {"dense_width", 32}},
+  };
+  for (const Json& model : models) {
+    Json recipe = recipe_of(directory, {{"model", model}});
+    const Trained whole = train_all(recipe, local_exchange());
+    recipe["placement"] = {{"experts", 2}};
+    RankThreads::run(2, [&](Exchange& exchange) {
+      const Trained parted = train_all(recipe, exchange);
+      if (exchange.rank() == 1) expect_same(whole, parted, model.dump());
+    });
+  }
+}
+
+/// Three grids one after the other.
+Json moving_recipe(const TestDirectory& directory, const Json& changes = Json::object()) {
+  Json recipe =
+      recipe_of(directory, {{"optimizer", {{"average", 0.9}}},
+                            {"model", {{"router", {{"selection_bias", true}}}}},
+                            {"losses", {{"bias_rate", 0.01}}},
+                            {"placement", {{"data", 4}, {"experts", 1}}},
+                            {"stages", Json::array({{{"from", 0.25}, {"placement", {{"data", 2}, {"experts", 2}}}},
+                                                    {{"from", 0.5}, {"placement", {{"experts", 4}}}},
+                                                    {{"from", 0.75}, {"placement", {{"data", 4}}}}})}});
+  recipe.merge_patch(changes);
+  return recipe;
+}
+
+TEST(ParallelTraining, ExpertsMoveInMidRunWithTheirMoments) {
+  const TestDirectory directory;
+  Json still = moving_recipe(directory);
+  still.erase("placement");
+  still["stages"] = Json::array();
+  const Trained whole = train_all(still, local_exchange());
+  const Json recipe = moving_recipe(directory);
+  RankThreads::run(4, [&](Exchange& exchange) {
+    Trainer trainer(parse_recipe(recipe, "recipe"), exchange);
+    Trained moved;
+    std::vector<std::int64_t> held;  // experts of a layer that this rank holds, step by step
+    while (!trainer.done()) {
+      moved.steps.push_back(trainer.train_step());
+      held.push_back(trainer.model().blocks()[0].expert_down.size(0));
+    }
+    moved.validation = trainer.evaluate();
+    moved.ledger = trainer.ledger();
+    EXPECT_EQ(held, (std::vector<std::int64_t>{4, 4, 4, 2, 2, 2, 1, 1, 1, 4, 4, 4}));
+    if (exchange.rank() == 1) expect_same(whole, moved, "moved");
+  });
+}
+
+std::string bytes_of(const std::string& path) {
+  return read_text_file(path, std::size_t{1} << 30);
+}
+
+// A checkpoint is that of one process: it goes on with as many processes, to the bit, and with others.
+TEST(ParallelTraining, ACheckpointGoesOnUnderAnyPlacement) {
+  const TestDirectory directory;
+  const Json recipe = moving_recipe(directory);
+  const auto file = [&](const std::string& name) { return directory.path(name + ".safetensors"); };
+  RankThreads::run(4, [&](Exchange& exchange) {
+    Trainer trainer(parse_recipe(recipe, "recipe"), exchange);
+    while (!trainer.done()) {
+      trainer.train_step();
+      for (const std::int64_t at : {2, 5, 8}) {
+        if (trainer.step() == at) trainer.save(file("at" + std::to_string(at)));
+      }
+    }
+    trainer.save(file("whole"));
+    trainer.export_model(directory.path("."));
+  });
+  const std::string model = bytes_of(directory.path("model.gguf"));
+  for (const int at : {2, 5, 8}) {
+    RankThreads::run(4, [&](Exchange& exchange) {
+      Trainer trainer(parse_recipe(recipe, "recipe"), exchange);
+      trainer.load(file("at" + std::to_string(at)));
+      while (!trainer.done()) trainer.train_step();
+      trainer.save(file("resumed"));
+      trainer.export_model(directory.path("."));
+    });
+    EXPECT_TRUE(bytes_of(file("whole")) == bytes_of(file("resumed"))) << at;
+    EXPECT_TRUE(model == bytes_of(directory.path("model.gguf"))) << at;
+  }
+  // One process, and two that part the experts otherwise.
+  Json still = recipe;
+  still.erase("placement");
+  for (Json& stage : still["stages"]) stage.erase("placement");
+  Trainer alone(parse_recipe(still, "recipe"));
+  alone.load(file("at5"));
+  const StepReport next = alone.train_step();
+  still["placement"] = {{"experts", 2}};
+  RankThreads::run(2, [&](Exchange& exchange) {
+    Trainer trainer(parse_recipe(still, "recipe"), exchange);
+    trainer.load(file("at5"));
+    EXPECT_NEAR(trainer.train_step().loss, next.loss, 1e-5);
+    EXPECT_EQ(trainer.model().blocks()[0].expert_down.size(0), 2);
+    EXPECT_EQ(trainer.model().parameters().count(), alone.model().parameters().count());
+    EXPECT_LT(trainer.state_bytes(), alone.state_bytes());
+  });
+}
+
 TEST(ParallelTraining, WhatCannotBePartedIsRefusedByName) {
   const TestDirectory directory;
   const auto refusal = [&](const Json& changes) {
@@ -132,6 +255,28 @@ TEST(ParallelTraining, WhatCannotBePartedIsRefusedByName) {
   EXPECT_NE(
       refusal({{"stages", Json::array({{{"from", 0.5}, {"router", stage}}})}}).find("stages[0].router.prune is set"),
       std::string::npos);
+  const auto parted = [](Json changes) {
+    changes["placement"] = {{"experts", 2}};
+    return changes;
+  };
+  EXPECT_NE(refusal({{"placement", {{"experts", 3}}}}).find("placement.experts is 3, expected a divisor of 2"),
+            std::string::npos);
+  EXPECT_NE(refusal({{"placement", {{"data", 2}, {"experts", 2}}}}).find("placement is data 2 times experts 2"),
+            std::string::npos);
+  EXPECT_NE(refusal({{"stages", Json::array({{{"from", 0.5}, {"placement", {{"data", 3}}}}})}})
+                .find("stages[0].placement is data 3 times experts 1"),
+            std::string::npos);
+  EXPECT_NE(refusal(parted({{"optimizer", {{"kind", "adafactor"}}}})).find("optimizer.kind is adafactor"),
+            std::string::npos);
+  EXPECT_NE(refusal(parted({{"losses", {{"orthogonality", 0.1}}}})).find("losses.orthogonality is set"),
+            std::string::npos);
+  EXPECT_NE(
+      refusal(parted({{"stages", Json::array({{{"from", 0.5}, {"experts", 8}}})}})).find("stages[0].experts is set"),
+      std::string::npos);
+  EXPECT_NE(refusal(parted({{"model", {{"free_experts", {{"zero", 3}}}}}})).find("placement.experts is 2"),
+            std::string::npos);
+  EXPECT_NE(error_of([&] { Trainer(parse_recipe(recipe_of(directory, parted({})), "recipe")); }).find("mpirun -n"),
+            std::string::npos);
 }
 
 }  // namespace
