@@ -48,10 +48,10 @@ void check_pairs(const std::string& file, const LowRankPairs& pairs) {
 std::optional<std::int64_t> expert_of(std::string_view canonical) {
   if (!canonical.ends_with(".weight")) return std::nullopt;
   canonical.remove_suffix(std::string_view(".weight").size());
-  const std::size_t dot = canonical.rfind('.');
+  const std::string_view last = canonical.substr(canonical.rfind('.') + 1);  // without a dot: all of it
   std::int64_t expert = -1;
-  const char* end = canonical.data() + canonical.size();
-  const auto [stop, error] = std::from_chars(canonical.data() + dot + 1, end, expert);
+  const char* end = last.data() + last.size();
+  const auto [stop, error] = std::from_chars(last.data(), end, expert);
   return error == std::errc() && stop == end ? std::optional(expert) : std::nullopt;
 }
 
