@@ -32,7 +32,8 @@ Json routing_json(const ModelConfig& config, const Generated& answer) {
     const BlockSpec& block = config.blocks[b];
     if (!block.routed || b >= work.slots_of_block.size()) continue;
     const int experts = block.moe.router.experts;
-    const double per_token = ratio(static_cast<double>(work.slots_of_block[b]), static_cast<double>(work.rows));
+    const double per_token =
+        ratio(static_cast<double>(work.slots_of_block[b]), static_cast<double>(work.rows_of_block[b]));
     per_layer.push_back({{"layer", block.layer},
                          {"experts", experts},
                          {"experts_per_token", per_token},

@@ -212,8 +212,12 @@ DecoderCounters operator+(const DecoderCounters& a, const DecoderCounters& b) {
   out.possible_slots += b.possible_slots;
   out.routed_rows += b.routed_rows;
   out.bytes_read += b.bytes_read;
-  out.slots_of_block.resize(std::max(a.slots_of_block.size(), b.slots_of_block.size()));
-  for (std::size_t i = 0; i < b.slots_of_block.size(); ++i) out.slots_of_block[i] += b.slots_of_block[i];
+  const auto add = [](std::vector<std::int64_t>& to, const std::vector<std::int64_t>& counts) {
+    to.resize(std::max(to.size(), counts.size()));
+    for (std::size_t i = 0; i < counts.size(); ++i) to[i] += counts[i];
+  };
+  add(out.slots_of_block, b.slots_of_block);
+  add(out.rows_of_block, b.rows_of_block);
   return out;
 }
 
@@ -223,7 +227,9 @@ DecoderCounters operator-(const DecoderCounters& now, const DecoderCounters& bef
        {&minus.rows, &minus.calls, &minus.routed_slots, &minus.possible_slots, &minus.routed_rows, &minus.bytes_read}) {
     *count = -*count;
   }
-  for (std::int64_t& slots : minus.slots_of_block) slots = -slots;
+  for (auto* counts : {&minus.slots_of_block, &minus.rows_of_block}) {
+    for (std::int64_t& count : *counts) count = -count;
+  }
   return now + minus;
 }
 

@@ -81,30 +81,49 @@ void run_attention(Pass& pass, std::size_t block, const AttentionSpec& spec, con
   const std::int64_t rows = pass.count();
   const std::int64_t q_size = std::int64_t{spec.heads} * spec.head_dim,
                      kv_size = std::int64_t{spec.kv_heads} * spec.head_dim;
-  w.q.resize(rows, q_size);
   w.k.resize(rows, kv_size);
   w.v.resize(rows, kv_size);
-  w.mixed.resize(rows, q_size);
-  std::vector<Projection> projections = {{&weights.q, w.q.view()}, {&weights.k, w.k.view()}, {&weights.v, w.v.view()}};
-  if (spec.output_gate) {
-    w.gate.resize(rows, q_size);
-    projections.push_back({&weights.gate, w.gate.view()});
-  }
-  project(pass, w.normed_rows, projections);
-
+  const Projection keys_values[] = {{&weights.k, w.k.view()}, {&weights.v, w.v.view()}};
+  const auto queries = [&] {
+    w.q.resize(pass.count(), q_size);
+    std::vector<Projection> out = {{&weights.q, w.q.view()}};
+    if (spec.output_gate) {
+      w.gate.resize(pass.count(), q_size);
+      out.push_back({&weights.gate, w.gate.view()});
+    }
+    return out;
+  };
   const KvRegion& region = pass.layout.blocks[block];
   const RowMaths maths{pass.model.config, spec, weights};
-  for_each_row(pass, [&](std::int64_t r) {
+  const auto finish_query = [&](std::int64_t r) {
+    maths.place(w.q.view().row(r), weights.q_norm, w.angles, r);
+    maths.heat(w.q.view().row(r), pass.rows[r].position);
+  };
+  const auto finish_key_and_value = [&](std::int64_t r) {
     const PlacedRow& row = pass.rows[r];
     KvPage& page = *row.sequence->pages[row.position / kPagePositions];
     const int slot = static_cast<int>(row.position % kPagePositions);
-    maths.place(w.q.view().row(r), weights.q_norm, w.angles, r);
-    maths.heat(w.q.view().row(r), row.position);
     maths.place(w.k.view().row(r), weights.k_norm, w.angles, r);
     maths.clip(w.v.view().row(r));
     store_heads(w.k.view().row(r), region, page, slot, false);
     store_heads(w.v.view().row(r), region, page, slot, true);
-  });
+  };
+  if (narrows_in(pass, block)) {
+    project(pass, w.normed_rows, keys_values);
+    for_each_row(pass, finish_key_and_value);
+    keep_wanted(pass, block);
+    project(pass, w.normed_rows, queries());
+    for_each_row(pass, finish_query);
+  } else {
+    std::vector<Projection> all = queries();
+    all.insert(all.end(), std::begin(keys_values), std::end(keys_values));
+    project(pass, w.normed_rows, all);
+    for_each_row(pass, [&](std::int64_t r) {
+      finish_query(r);
+      finish_key_and_value(r);
+    });
+  }
+  w.mixed.resize(pass.count(), q_size);
 
   Attend attention;
   attention.units = spec.kv_heads;

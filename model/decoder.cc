@@ -74,7 +74,7 @@ void place_rows(const Batch& batch, const Model& model, std::vector<PlacedRow>& 
     Sequence* sequence = batch.sequences[index];
     const std::int64_t position = next[index]++;
     rows.push_back({sequence, position, row.embedding.empty() ? row.token : kNoToken, position + 1,
-                    policies_of(row.policy ? *row.policy : sequence->policy, model, policies)});
+                    policies_of(row.policy ? *row.policy : sequence->policy, model, policies), row.logits});
   }
   for (std::size_t r = 0; r < rows.size(); ++r) {
     if (batch.rows[r].mask == AttentionMask::kWholeCall) rows[r].visible_end = next[batch.rows[r].sequence];
@@ -240,6 +240,7 @@ void run_block(Pass& pass, std::size_t block) {
   edit_hidden(pass, Point::kBlockInput, block);
   enter_sublayer(pass, weights.mixer_norm, spec.mixer_norm.pre);
   run_mixer(pass, block);
+  keep_wanted(pass, block);
   observe(pass, Point::kMixerOutput, block, pass.w.result.view());
   leave_sublayer(pass, weights.mixer_post_norm, spec.mixer_norm.post);
   run_ffn_sublayer(pass, block);
@@ -285,6 +286,8 @@ Outputs Decoder::forward(const Batch& batch) {
             s.counters};
   for (const PlacedRow& row : s.rows) writable_page(*row.sequence, layout_, row.position);
   const std::int64_t rows = pass.count(), hidden = model_->config.hidden_size;
+  pass.narrows = model_->can_narrow && batch.hooks == nullptr && batch.hidden_blocks.empty() &&
+                 !std::ranges::all_of(s.rows, &PlacedRow::wanted);
   embed(pass, batch.rows);
   prepare_angles(pass);
   s.w.normed.resize(rows, hidden);
@@ -303,8 +306,8 @@ Outputs Decoder::forward(const Batch& batch) {
   for (const Matrix<float>& values : s.hidden) out.hidden.push_back(values.view());
 
   std::vector<std::int64_t> wanted;
-  for (std::int64_t r = 0; r < rows; ++r) {
-    if (batch.rows[r].logits) wanted.push_back(r);
+  for (std::int64_t r = 0; r < pass.count(); ++r) {
+    if (pass.rows[r].wanted) wanted.push_back(r);
   }
   const auto count = static_cast<std::int64_t>(wanted.size());
   s.logits.resize(count, model_->config.vocab_size);
@@ -360,6 +363,7 @@ const DecoderCounters& Decoder::counters() const {
 void Decoder::reset_counters() {
   state_->counters = DecoderCounters();
   state_->counters.slots_of_block.assign(model_->config.blocks.size(), 0);
+  state_->counters.rows_of_block.assign(model_->config.blocks.size(), 0);
 }
 
 }  // namespace junto

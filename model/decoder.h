@@ -64,6 +64,7 @@ struct DecoderCounters {
   std::int64_t routed_rows = 0;     // (row, routed block)
   std::int64_t bytes_read = 0;      // weights, once per call, and KV rows
   std::vector<std::int64_t> slots_of_block;
+  std::vector<std::int64_t> rows_of_block;  // that were routed
 };
 
 /// Holds the buffers of a forward pass. One call at a time; many decoders may share a model.

@@ -324,7 +324,9 @@ void route_rows(Pass& pass, std::size_t block, const RouterWeights& router, cons
   c.routed_slots += w.plan.slots();
   c.possible_slots += rows * spec.experts;
   c.routed_rows += rows;
-  if (!mixer) c.slots_of_block[block] += w.plan.slots();
+  if (mixer) return;
+  c.slots_of_block[block] += w.plan.slots();
+  if (w.round == 0) c.rows_of_block[block] += rows;
 }
 
 void run_ffn(Pass& pass, std::size_t block) {

@@ -43,6 +43,30 @@ void take_rows(Pass& pass, MatrixView<const float> view, ActivationRows& rows) {
   for_each_row(pass, [&](std::int64_t r) { rows.quantise(r, r + 1); });
 }
 
+bool narrows_in(const Pass& pass, std::size_t block) {
+  return pass.narrows && block + 1 == pass.model.config.blocks.size();
+}
+
+void keep_wanted(Pass& pass, std::size_t block) {
+  if (!narrows_in(pass, block)) return;
+  Workspace& w = pass.w;
+  w.wanted_rows.clear();
+  const auto move_row = [](Matrix<float>& values, std::int64_t from, std::int64_t to) {
+    if (from != to) std::ranges::copy(values.view().row(from), values.view().row(to).begin());
+  };
+  for (std::int64_t r = 0; r < pass.count(); ++r) {
+    if (!pass.rows[r].wanted) continue;
+    const auto to = static_cast<std::int64_t>(w.wanted_rows.size());
+    for (Matrix<float>* values : {&w.x, &w.normed, &w.result}) move_row(*values, r, to);
+    for (Angles& angles : w.angles) move_row(angles.cosines, r, to), move_row(angles.sines, r, to);
+    w.wanted_rows.push_back(pass.rows[r]);
+  }
+  pass.rows = w.wanted_rows;
+  pass.narrows = false;
+  for (Matrix<float>* values : {&w.x, &w.normed, &w.result}) values->resize(pass.count(), values->cols);
+  take_rows(pass, w.normed.view(), w.normed_rows);
+}
+
 void apply_norm(const ModelConfig& config, const NormWeights& norm, std::span<const float> x, std::span<float> out) {
   if (config.norm == NormKind::kLayer)
     layer_norm(x, norm.scale, norm.bias, norm.eps, out);

@@ -20,6 +20,7 @@ struct PlacedRow {
   std::int32_t token = 0;                              // kNoToken of rows given as embeddings
   std::int64_t visible_end = 0;                        // keys [.., visible_end) are visible
   const std::vector<LayerPolicy>* policies = nullptr;  // by published layer; null: the model's own routing
+  bool wanted = true;                                  // false: nobody reads its logits
 };
 
 /// cos and sin of every row's position for one Rope: [rows, dims / 2].
@@ -90,6 +91,7 @@ struct Workspace {
   ExpertScratch experts, dense;
   AttendScratch attend;
   std::vector<std::int32_t> row_ids, out_ids;
+  std::vector<PlacedRow> wanted_rows;
 };
 
 struct Pass {
@@ -103,6 +105,7 @@ struct Pass {
   std::shared_ptr<const ExpertTable> experts;
   Workspace& w;
   DecoderCounters& counters;
+  bool narrows = false;  // the last block does without the rows that are not wanted, see keep_wanted()
 
   std::int64_t count() const { return static_cast<std::int64_t>(rows.size()); }
 };
@@ -126,6 +129,14 @@ void for_each_row(Pass& pass, Body&& body) {
     for (std::int64_t r = block * kRowsPerBlock; r < std::min(rows, (block + 1) * kRowsPerBlock); ++r) body(r);
   });
 }
+
+/// Whether keep_wanted() does something in this block.
+bool narrows_in(const Pass& pass, std::size_t block);
+
+/// Where this is the last block of a pass that narrows: only the rows that are wanted are left in the pass, in x,
+/// normed, normed_rows, result and angles. What others leave to later calls (keys and values, say) must have been
+/// stored.
+void keep_wanted(Pass& pass, std::size_t block);
 
 void apply_norm(const ModelConfig& config, const NormWeights& norm, std::span<const float> x, std::span<float> out);
 void rotate_head(const Rope& rope, std::span<const float> cosines, std::span<const float> sines, std::span<float> head);

@@ -67,6 +67,37 @@ TEST_P(SequenceState, ForksShareThePastAndPartWays) {
   EXPECT_FALSE(same_bits(a, b));
 }
 
+TEST_P(SequenceState, RowsThatNobodyWantsChangeNothingWhereTheyAreLeftOut) {
+  const std::vector<std::int32_t> ids = some_ids(40, 1);
+  const auto run = [&](auto wants, Sequence& first, Sequence& second) {
+    Sequence* const sequences[] = {&first, &second};
+    std::vector<Row> rows(ids.size());
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      rows[i].sequence = i < 25 ? 0 : 1;
+      rows[i].token = ids[i];
+      rows[i].logits = wants(i);
+    }
+    Batch batch;
+    batch.sequences = sequences;
+    batch.rows = rows;
+    const MatrixView<const float> logits = decoder_.forward(batch).logits;
+    return std::vector<float>(logits.data, logits.data + logits.rows * logits.cols);
+  };
+  Sequence all[2], some[2], none[2];
+  const std::vector<float> whole = run([](std::size_t) { return true; }, all[0], all[1]);
+  const std::vector<float> narrow = run([](std::size_t i) { return i == 7 || i == 39; }, some[0], some[1]);
+  EXPECT_TRUE(run([](std::size_t) { return false; }, none[0], none[1]).empty());
+  const std::size_t vocabulary = whole.size() / ids.size();
+  ASSERT_EQ(narrow.size(), 2 * vocabulary);
+  EXPECT_EQ(std::memcmp(&whole[7 * vocabulary], &narrow[0], vocabulary * sizeof(float)), 0);
+  EXPECT_EQ(std::memcmp(&whole[39 * vocabulary], &narrow[vocabulary], vocabulary * sizeof(float)), 0);
+  for (int s = 0; s < 2; ++s) {  // what is computed next sees the same past
+    const std::vector<float> after = copy(decoder_.feed(all[s], some_ids(2, 5)));
+    EXPECT_TRUE(same_bits(after, copy(decoder_.feed(some[s], some_ids(2, 5)))));
+    EXPECT_TRUE(same_bits(after, copy(decoder_.feed(none[s], some_ids(2, 5)))));
+  }
+}
+
 TEST_P(SequenceState, TruncatedIsAsIfTheRestHadNeverBeen) {
   Sequence sequence;
   decoder_.feed(sequence, some_ids(70, 1));
@@ -304,12 +335,13 @@ TEST_F(MoeBatch, CountersSayWhatWasExecuted) {
   decoder_.reset_counters();
   run({});
   EXPECT_EQ(decoder_.counters().rows, 12);
-  EXPECT_EQ(decoder_.counters().routed_slots, 12 * 3 * 4);
-  EXPECT_EQ(decoder_.counters().possible_slots, 12 * 3 * 16);
+  constexpr int kRouted = 12 * 2 + 1;  // rows of the first layers, and the one whose logits are wanted in the last
+  EXPECT_EQ(decoder_.counters().routed_slots, kRouted * 4);
+  EXPECT_EQ(decoder_.counters().possible_slots, kRouted * 16);
   EXPECT_GT(decoder_.counters().bytes_read, 0);
   decoder_.reset_counters();
   run(parse_routing_policy("top_k=1", "test"));
-  EXPECT_EQ(decoder_.counters().routed_slots, 12 * 3);
+  EXPECT_EQ(decoder_.counters().routed_slots, kRouted);
 }
 
 }  // namespace

@@ -339,6 +339,16 @@ BlockWeights Loader::block(std::size_t index) {
   return w;
 }
 
+// Whether what the last block makes of a row depends on that row's residual stream and on other rows' keys and values
+// alone.
+bool can_narrow(const ModelConfig& config) {
+  const std::size_t last = config.blocks.size() - 1;
+  const auto carries = [](const BlockSpec& block) {
+    return block.routed && (carries_moments(block.moe.residual) || block.moe.join_after > 0);
+  };
+  return std::ranges::none_of(config.blocks, carries) && !carries_logits(config) && router_source(config, last) == last;
+}
+
 void Loader::load(Model& model) {
   check_decodable(config_, tensors_.path());
   model.token_embedding = tensors_.require("token_embd.weight");
@@ -370,6 +380,7 @@ void Loader::load(Model& model) {
   }
   model.carries_logits = carries_logits(config_);
   model.keeps_input = kept_inputs(config_);
+  model.can_narrow = can_narrow(config_);
   model.experts = std::make_unique<ExpertStore>(std::move(experts), hidden_, model.path);
   tensors_.refuse_unused(config_.blocks.size());
   tensors_.adapters().refuse_unused();
@@ -412,6 +423,8 @@ std::shared_ptr<Model> load_model(const Checkpoint& checkpoint, const LoadOption
   const AdapterTable adapters = read_adapters(options.adapters, checkpoint, source);
   model->config = std::move(source.config);
   Loader(model->path, model->config, source.tensors, adapters, packed, options).load(*model);
+  // An oracle knows the trace of a run, and that has every row.
+  if (options.past && options.prefetch.rule == Prefetch::kOracle) model->can_narrow = false;
   const bool lazy = options.lazy_experts && options.pool != nullptr && has_experts_to_interleave(*model);
   if (options.expert_memory > 0 || lazy) model->cache = stream_experts(*model, checkpoint, packed, options);
   source.config = model->config;

@@ -83,6 +83,7 @@ struct Model {
   std::unique_ptr<ExpertCache> cache;    // where experts are streamed: those of `experts` then lie in the file
   bool carries_logits = false;           // some router reads the logits of the routed layer below
   std::vector<bool> keeps_input;         // [blocks]: a router above reads what this block's experts read
+  bool can_narrow = false;               // the last block may leave out rows whose logits nobody wants
   bool quantised = false;                // any weights in a block format
   std::uint64_t fingerprint = 0;         // of the configuration, names, types and shapes: what a saved sequence fits
 

@@ -301,7 +301,7 @@ void prefetch(const void* data, std::size_t bytes) {
 /// A small expert is several short streams of memory. Their beginnings are asked for together.
 void prefetch_expert(const ExpertWeights& expert) {
   constexpr std::size_t kBeginning = 1024;
-  for (const Linear* linear : {&expert.up, &expert.gate, &expert.down}) {
+  for (const Linear* linear : {&expert.gate, &expert.up, &expert.down}) {
     prefetch(linear->weights.data, std::min(kBeginning, linear->weights.bytes()));
     prefetch(linear->bias.data(), linear->bias.size() * sizeof(float));
   }
@@ -319,9 +319,10 @@ void run_first_task(const Call& call, Job& job, const Task& task, int worker) {
   const std::span<const std::int32_t> x_rows = call.input_rows(job).subspan(task.row_begin, rows);
   const std::span<const std::int32_t> to = call.ids(first_row, rows);
   const RowRange range{task.begin, task.end};
-  apply(expert.up, range, call.input(), x_rows, hidden.hidden.view(), to, job.up, task.row_begin);
   const bool gated = expert.activation.gated;
+  // In the order in which they lie in a slot: a small expert is then one stream of memory.
   if (gated) apply(expert.gate, range, call.input(), x_rows, hidden.gate.view(), to, job.gate, task.row_begin);
+  apply(expert.up, range, call.input(), x_rows, hidden.hidden.view(), to, job.up, task.row_begin);
   const auto count = static_cast<std::size_t>(task.end - task.begin);
   for (std::int64_t row = first_row; row < first_row + rows; ++row) {
     const std::span<const float> gate = hidden.gate.view().row(row).subspan(task.begin, count);
