@@ -282,8 +282,9 @@ std::vector<ExpertWeights> Loader::routed_experts(std::size_t index) {
       }
       continue;
     }
-    w.up = expert_matrix(index, "ffn_up", e, -1, hidden_);
-    if (w.activation.gated) w.gate = expert_matrix(index, "ffn_gate", e, w.width(), hidden_);
+    // In the order in which they are computed with: a small expert is then one stream of memory.
+    if (w.activation.gated) w.gate = expert_matrix(index, "ffn_gate", e, -1, hidden_);
+    w.up = expert_matrix(index, "ffn_up", e, w.activation.gated ? w.gate.weights.rows : -1, hidden_);
     w.down = expert_columns(index, "ffn_down", e, hidden_, w.width());
   }
   return experts;
