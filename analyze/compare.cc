@@ -17,6 +17,7 @@ namespace {
 
 constexpr int kExperts = 8, kActive = 2;
 constexpr double kHeldAt = 0.05;
+constexpr double kWarmupShare = 0.1;  // of the smallest budget
 
 struct Size {
   std::string_view name;
@@ -53,6 +54,11 @@ std::string arm_name(std::string_view router, std::string_view size, int budget)
   return std::string(router) + "." + std::string(size) + "." + std::to_string(budget);
 }
 
+/// Executed operations of a run, budgets from 1.
+double flops_of_budget(const CompareRequest& request, int budget) {
+  return request.flops / std::pow(2.0, request.budgets - budget);
+}
+
 /// The controls, then what was asked for, each once.
 std::vector<const CompareRouter*> routers_of(const std::vector<std::string>& names) {
   std::vector<const CompareRouter*> out;
@@ -75,7 +81,7 @@ struct ArmRuns {
   int budget = 0;
   double flops = 0.0, parameters = 0.0;  // means
   std::map<std::int64_t, Json> metrics;
-  std::vector<double> seconds;
+  std::vector<double> step_ms, expert_ms;  // of the processor, by run
 };
 
 std::vector<ArmRuns> arms_of(const Json& result) {
@@ -93,7 +99,8 @@ std::vector<ArmRuns> arms_of(const Json& result) {
     const auto count = static_cast<double>(std::max<std::size_t>(1, arm.at("runs").size()));
     for (const Json& run : arm.at("runs")) {
       runs.metrics[run.at("seed")] = run.at("metrics");
-      runs.seconds.push_back(run.at("seconds"));
+      runs.step_ms.push_back(1e3 * run.value("step_seconds", 0.0));
+      runs.expert_ms.push_back(1e3 * run.value("expert_step_seconds", 0.0));
       runs.flops += run.at("flops").get<double>() / count;
       runs.parameters += run.value("parameters", 0.0) / count;
     }
@@ -179,7 +186,8 @@ std::vector<double> values_of(const std::map<std::int64_t, double>& by_seed) {
 std::string describe_arm(const ArmRuns& arm) {
   std::string out = "  " + arm.router + "." + arm.size + "." + std::to_string(arm.budget) + ": ";
   out += number(arm.parameters) + " parameters, " + number(arm.flops) + " FLOP, " +
-         number(mean_interval(arm.seconds).mean) + " s";
+         number(mean_interval(arm.step_ms).mean) + " ms a step, " + number(mean_interval(arm.expert_ms).mean) +
+         " of them experts";
   constexpr std::array<std::array<const char*, 2>, 5> kMetrics = {{{"bits_per_byte", "bits a byte"},
                                                                    {"rows_per_token", "rows a token"},
                                                                    {"max_violation", "MaxVio"},
@@ -284,7 +292,7 @@ Json compare_experiment(const CompareRequest& request) {
       {"paper", "-"},
       {"about",
        "Routers and four controls at two sizes and budgets of executed operations; every arm is tuned "
-       "at its smallest budget."},
+       "at its smallest budget. The budgets of a seed branch, for their decay, from one run of constant rate."},
       {"fetch", "scripts/fetch-mix"},
       {"texts", Json::object()},
       {"recipe",
@@ -293,7 +301,11 @@ Json compare_experiment(const CompareRequest& request) {
         {"batch", {{"sequences", 4}, {"length", length}}},
         {"losses", {{"balance", 0.01}}},
         {"optimizer", {{"weight_decay", 0.1}, {"clip_norm", 1.0}}},
-        {"schedule", {{"kind", "wsd"}, {"warmup_share", 0.1}, {"decay_share", 0.2}, {"final_share", 0.1}}}}},
+        {"schedule",
+         {{"kind", "wsd"},
+          {"warmup_flops", kWarmupShare * flops_of_budget(request, 1)},
+          {"decay_share", 0.2},
+          {"final_share", 0.1}}}}},
       {"seeds", request.seeds},
       {"learning_rates", {0.004, 0.01}},
       {"tuning_seeds", 1},
@@ -306,12 +318,13 @@ Json compare_experiment(const CompareRequest& request) {
   for (const TextFile& text : request.texts) out["texts"][text.domain] = text.path;
   for (const Size& size : sizes) {
     for (int budget = 1; budget <= request.budgets; ++budget) {
-      const double flops = request.flops / std::pow(2.0, request.budgets - budget);
+      const double flops = flops_of_budget(request, budget);
       for (const CompareRouter* one : routers) {
         Json arm = {{"name", arm_name(one->name, size.name, budget)}, {"about", one->about}};
         arm["set"] = fields_of(*one, size);
         arm["set"].push_back("schedule.flops=" + Json(flops).dump());
         if (budget > 1) arm["tuned_as"] = arm_name(one->name, size.name, 1);
+        if (budget < request.budgets) arm["trunk"] = arm_name(one->name, size.name, request.budgets);
         out["arms"].push_back(std::move(arm));
       }
     }
@@ -362,7 +375,9 @@ std::string describe_comparison(const Json& result) {
   }
   out += "how that changes from the smallest to the largest budget, and from the smaller to the larger size:\n";
   for (const CompareTrend& trend : compare_trends(result)) out += describe_trend(trend);
-  out += "what each arm is and did, means over seeds:\n";
+  out +=
+      "what each arm is and did, means over seeds; time is of the processor, experts stand for all feed-forward "
+      "networks without routers, forward and backward:\n";
   double least = std::numeric_limits<double>::infinity(), most = 0.0, few = least, many = 0.0;
   for (const ArmRuns& arm : arms) {
     if (arm.metrics.empty()) continue;
@@ -372,7 +387,9 @@ std::string describe_comparison(const Json& result) {
   }
   if (most == 0.0) return out + "no run is finished\n";
   return out + "measured from " + number(least) + " to " + number(most) + " executed FLOP and from " + number(few) +
-         " to " + number(many) + " parameters, on these texts; nothing is said beyond\n";
+         " to " + number(many) +
+         " parameters, on these texts; nothing is said beyond. Budgets of a seed share a run up to their decays: what "
+         "changes with budget is of the same seeds.\n";
 }
 
 std::string comparison_picture(const Json& result) {

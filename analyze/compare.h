@@ -2,7 +2,8 @@
 // junto reproduce (analyze/experiment.h), and what its result says about gaps.
 //
 // An arm is ROUTER.SIZE.BUDGET: "top2.small.1", budgets from 1, each twice the one before. Arms of one size and budget
-// execute the same number of operations.
+// execute the same number of operations. Smaller budgets branch, for their decay, from the run of the largest: a
+// router, size and seed is one trunk of constant rate (Haegele et al., arXiv 2405.18392).
 #pragma once
 
 #include <cstdint>

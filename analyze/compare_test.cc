@@ -32,6 +32,7 @@ TEST(Compare, IsAnExperimentWithAllControlsAtEverySizeAndBudget) {
   for (const Arm& arm : experiment.arms) {
     budgets.insert(arm.set.back());
     EXPECT_EQ(arm.tuned_as.empty(), arm.name.ends_with(".1")) << arm.name;
+    EXPECT_EQ(arm.trunk.empty(), arm.name.ends_with(".3")) << arm.name;
   }
   EXPECT_EQ(budgets, (std::set<std::string>{"schedule.flops=1000000000.0", "schedule.flops=2000000000.0",
                                             "schedule.flops=4000000000.0"}));
@@ -60,6 +61,8 @@ Json result_of(const Bits& bits, int seeds) {
         for (int seed = 1; seed <= seeds; ++seed) {
           runs.push_back({{"seed", seed},
                           {"seconds", 1.5},
+                          {"step_seconds", 0.012},
+                          {"expert_step_seconds", 0.005},
                           {"flops", 1e9 * budget},
                           {"parameters", 1000 * (size + 1)},
                           {"metrics", {{"bits_per_byte", bits(std::string(router), size, budget, seed)}}}});
@@ -91,6 +94,7 @@ TEST(Compare, SaysWhichGapsGrowOrShrinkAndNothingBeyondTheRange) {
   EXPECT_NE(text.find("top2, with budget, small: grows, +0.1"), std::string::npos) << text;
   EXPECT_NE(text.find("top2, with budget, large: neither growth nor shrinkage is shown"), std::string::npos) << text;
   EXPECT_NE(text.find("top2, with size: grows, +0.099"), std::string::npos) << text;
+  EXPECT_NE(text.find("12 ms a step, 5 of them experts"), std::string::npos) << text;
   EXPECT_NE(text.find("measured from 1e+09 to 2e+09 executed FLOP and from 1000 to 2000 parameters"), std::string::npos)
       << text;
   const Json turned = result_of([](const std::string& router, std::size_t size, int budget,

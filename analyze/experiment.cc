@@ -64,6 +64,7 @@ Arm arm_from(const Json& json, std::string_view where, std::size_t number) {
   arm.set = texts_of(fields, "set");
   arm.seeds = fields.integer("seeds", 0, kMost).value_or(0);
   arm.tuned_as = text_of(fields, "tuned_as", false);
+  arm.trunk = text_of(fields, "trunk", false);
   fields.finish();
   return arm;
 }
@@ -125,11 +126,21 @@ Corruption corruption_from(const Json& json, std::string_view where) {
   return out;
 }
 
+[[noreturn]] void fail_at_arm(const JsonFields& fields, const Arm& arm, const std::string& expected,
+                              const std::string& found) {
+  fields.fail_at("arms", printable(arm.name) + ": trunk: expected " + expected + ", " + found);
+}
+
 void check_names(const Experiment& experiment, const JsonFields& fields) {
   for (const Arm& arm : experiment.arms) {
     const auto same = std::ranges::count(experiment.arms, arm.name, &Arm::name);
     if (same > 1) fields.fail_at("arms", printable(arm.name) + " twice, expected names that differ");
     if (!arm.tuned_as.empty()) arm_of(experiment, arm.tuned_as);
+    if (arm.trunk.empty()) continue;
+    const Arm& trunk = arm_of(experiment, arm.trunk);
+    const auto tuned = [](const Arm& one) { return one.tuned_as.empty() ? one.name : one.tuned_as; };
+    if (!trunk.trunk.empty()) fail_at_arm(fields, arm, "a trunk", trunk.name + " has one of its own");
+    if (tuned(arm) != tuned(trunk)) fail_at_arm(fields, arm, "the trunk's learning rate", "tuned_as is another");
   }
   for (const Claim& claim : experiment.claims) {
     for (const std::string* name : {&claim.arm, &claim.against, &claim.correlate}) {
@@ -181,6 +192,7 @@ Experiment read_experiment(const std::string& path, bool smoke) {
     Arm again = arm_of(out, out.noise);
     again.tuned_as = again.tuned_as.empty() ? again.name : again.tuned_as;
     again.about = again.name + " again, with other seeds";
+    again.trunk.clear();
     again.name = kNoiseArm;
     again.seed_offset = kNoiseSeedOffset;
     out.arms.push_back(std::move(again));

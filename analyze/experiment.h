@@ -7,6 +7,7 @@
 //    "seeds": 5, "learning_rates": [0.002, 0.004], "tuning_seeds": 1,
 //    "log_every": 10, "evaluate_every": 50, "tune_spans": 64, "test_spans": 256,
 //    "arms": [{"name": "aux", "about": "...", "set": ["losses.balance=0.01"], "seeds": 3}],
+//             {"name": "half", "about": "...", "set": ["schedule.flops=1e9"], "tuned_as": "whole", "trunk": "whole"}
 //    "noise": "aux",                         the arm that runs again with other seeds: the A/A noise floor
 //    "claims": [{"name": "...", "text": "...", "arm": "bias", "against": "aux", "metric": "max_violation",
 //                "kind": "less", "margin": 0.3}],
@@ -35,6 +36,7 @@ struct Arm {
   std::int64_t seeds = 0;             // 0: as many as the experiment has
   std::int64_t seed_offset = 0;       // added to each seed: of the A/A arm
   std::string tuned_as = {};          // whose learning rate it takes; empty: its own
+  std::string trunk = {};             // whose run its own is up to its decay (train/reproduce/trunk.h); empty: none's
 };
 
 /// One confirmatory contrast. With `against`, the difference is metric(arm) - metric(against) of each seed, divided by

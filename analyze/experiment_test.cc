@@ -54,6 +54,23 @@ TEST(Experiment, SmokeMergesIntoTheRecipeAndBoundsSeeds) {
   EXPECT_EQ(found.texts[0].path, "b.txt");
 }
 
+TEST(Experiment, ATrunkIsAnArmWithTheSameRateAndNoTrunkOfItsOwn) {
+  Json json = small();
+  json["noise"] = "new";
+  json["arms"][0]["trunk"] = "new";
+  EXPECT_NE(refusal(json).find("old: trunk: expected the trunk's learning rate, tuned_as is another"),
+            std::string::npos)
+      << refusal(json);
+  json["arms"][0]["tuned_as"] = "new";
+  EXPECT_EQ(refusal(json), "");
+  json["arms"][1]["trunk"] = "old";
+  EXPECT_NE(refusal(json).find("old: trunk: expected a trunk, new has one of its own"), std::string::npos)
+      << refusal(json);
+  json["arms"][0].erase("trunk");
+  json["arms"][1]["trunk"] = "young";
+  EXPECT_NE(refusal(json).find("has no arm young"), std::string::npos) << refusal(json);
+}
+
 TEST(Experiment, MistakesAreNamed) {
   Json json = small();
   json["corruption"] = {{"share", 2}};

@@ -15,16 +15,19 @@ Schedule parse_schedule(const Json& json, std::string_view where) {
   JsonFields fields(json, where, "schedule");
   Schedule schedule;
   fields.read("kind", kKinds, schedule.kind, "Of the learning rate after the warm-up");
-  if (const Json* flops = fields.by_hand("flops", R"({"type": "number", "minimum": 1, "maximum": 1e24})",
-                                         "A budget of executed operations, in place of steps")) {
-    if (!flops->is_number() || !(flops->get<double>() >= 1.0 && flops->get<double>() <= 1e24))
-      fields.fail_at("flops", quoted(*flops) + ", expected a number 1..1e24");
-    schedule.flops = flops->get<double>();
-  }
+  const auto read_operations = [&](std::string_view key, std::string_view about, double& into) {
+    const Json* found = fields.by_hand(key, R"({"type": "number", "minimum": 1, "maximum": 1e24})", about);
+    if (found == nullptr) return;
+    if (!found->is_number() || !(found->get<double>() >= 1.0 && found->get<double>() <= 1e24))
+      fields.fail_at(key, quoted(*found) + ", expected a number 1..1e24");
+    into = found->get<double>();
+  };
+  read_operations("flops", "A budget of executed operations, in place of steps", schedule.flops);
   if (schedule.flops > 0.0) schedule.steps = kMost;
   fields.read("steps", 1, kMost, schedule.steps, "Updates; beside flops: at most");
   fields.read("warmup_steps", 0, kMost, schedule.warmup_steps, "Updates until the learning rate has its height");
   fields.read("warmup_share", 0.0f, 1.0f, schedule.warmup_share, "The same as a share of a budget of flops");
+  read_operations("warmup_flops", "The same in operations, in place of warmup_share", schedule.warmup_flops);
   fields.read("final_share", 0.0f, 1.0f, schedule.final_share, "Of the learning rate, at the end of cosine or wsd");
   fields.read("decay_share", 0.0f, 1.0f, schedule.decay_share, "Of the run, at its end: the decay of wsd");
   fields.read("patience", 0, kMost, schedule.patience, "Evaluations without a better one that end the run; 0: none");
@@ -33,6 +36,10 @@ Schedule parse_schedule(const Json& json, std::string_view where) {
     fields.fail_at("warmup_share", "set, expected warmup_steps, or a budget of flops");
   if (schedule.warmup_steps > 0 && schedule.flops > 0.0)
     fields.fail_at("warmup_steps", "set, expected warmup_share beside a budget of flops");
+  if (schedule.warmup_flops > schedule.flops)
+    fields.fail_at("warmup_flops", "above flops, expected a part of a budget of flops");
+  if (schedule.warmup_flops > 0.0 && schedule.warmup_share > 0.0f)
+    fields.fail_at("warmup_flops", "set, expected one of warmup_flops and warmup_share");
   return schedule;
 }
 
@@ -57,12 +64,19 @@ double cosine(double share, double final_share) {
 
 /// Over a budget: every curve is a function of the share of it that is spent.
 double share_by_budget(const Schedule& schedule, RunPosition position) {
-  const double spent = share_done(schedule, position), warm = schedule.warmup_share;
+  const double spent = share_done(schedule, position);
+  const double warm =
+      schedule.warmup_flops > 0.0 ? schedule.warmup_flops / schedule.flops : static_cast<double>(schedule.warmup_share);
   // The first update would have no rate at all: an update has the rate of the spending that it ends with, which is
   // taken to be that of the mean update so far.
   const double step = static_cast<double>(position.step);
   const double next = position.step == 0 ? 0.5 * warm : std::min(1.0, spent * (step + 1.0) / step);
-  if (next < warm) return next / warm;
+  if (schedule.warmup_flops > 0.0) {  // in operations: the same bits for every budget
+    const double after = position.step == 0 ? 0.5 * schedule.warmup_flops : position.flops * (step + 1.0) / step;
+    if (after < schedule.warmup_flops) return after / schedule.warmup_flops;
+  } else if (next < warm) {
+    return next / warm;
+  }
   switch (schedule.kind) {
     case Schedule::Kind::kConstant:
       return 1.0;

@@ -28,6 +28,7 @@ struct Schedule {
   double flops = 0.0;         // 0: `steps` decide
   std::int64_t warmup_steps = 0;
   float warmup_share = 0.0f;  // of the budget; only with `flops`
+  double warmup_flops = 0.0;  // the same in operations: equal for budgets that differ
   float final_share = 0.1f;
   float decay_share = 0.2f;
   std::int64_t patience = 0;  // evaluations without a better one after which the run stops early; 0: it never does

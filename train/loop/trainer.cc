@@ -78,7 +78,8 @@ void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses
   const RouterSpec& router = model_->shape().router;
   const bool again = recipe_.batch.recompute_activations;
   const LanguageModel::Output out = model_->forward(
-      batch.inputs, &draws, again ? LanguageModel::Activations::kRecomputed : LanguageModel::Activations::kKept);
+      batch.inputs, &draws, again ? LanguageModel::Activations::kRecomputed : LanguageModel::Activations::kKept,
+      &expert_clock_);
   at::Tensor loss = cross_entropy(out.logits, batch.targets);
   report.loss += loss.item<double>() * share;
   const double of_layer = out.routed.empty() ? 0.0 : 1.0 / static_cast<double>(out.routed.size());
@@ -209,6 +210,7 @@ std::shared_ptr<const ExpertShare> Trainer::share_of(const PlacementGrid& grid, 
 }
 
 StepReport Trainer::train_step() {
+  const double began = processor_seconds(), experts_before = expert_clock_.seconds();
   const BatchOptions& sizes = recipe_.batch;
   const double share = share_done();
   enter_stage(share);
@@ -251,6 +253,8 @@ StepReport Trainer::train_step() {
   report.work += work_of_update(scalars.optimizer, moving);
   balance(scalars.losses, load, report);
   ledger_ += report.work;
+  report.seconds = processor_seconds() - began;
+  report.expert_seconds = expert_clock_.seconds() - experts_before;
   return report;
 }
 

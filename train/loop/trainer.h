@@ -32,6 +32,7 @@ struct StepReport {
   double busiest = 0.0;  // mean over routed layers: rows of the busiest expert / mean rows of an expert
   double idle = 0.0;     // mean over routed layers: share of experts without rows
   Ledger work = {};      // what the step executed
+  double seconds = 0.0, expert_seconds = 0.0;  // of the processor: the step, its feed-forward networks of all kinds
   std::vector<std::vector<double>> load = {};  // [routed layers][experts]: rows
 };
 
@@ -57,6 +58,8 @@ class Trainer {
   void save(const std::string& path) const;
   /// Throws Error where the checkpoint is of another recipe.
   void load(const std::string& path);
+  /// The same of a checkpoint of a run whose recipe differs from this one's in name and schedule.flops alone.
+  void branch_from(const std::string& path);
 
   Exchange& exchange() const { return exchange_; }
   const Recipe& recipe() const { return recipe_; }
@@ -76,6 +79,7 @@ class Trainer {
   void add_micro_batch(const TokenBatch& batch, const LossOptions& losses, const DrawPlace& draws, StepReport& report,
                        std::vector<at::Tensor>& load);
   Ledger count_work(const TokenBatch& batch, const std::vector<RoutedUnits>& routed, std::vector<at::Tensor>& load);
+  void go_on_from(const std::string& path, bool other_budget);
   void mean_of_losses(StepReport& report);
   void sum_gradients();
   void add_orthogonality(double factor, StepReport& report);
@@ -97,6 +101,7 @@ class Trainer {
   std::unique_ptr<LanguageModel> model_;
   Optimizer optimizer_;
   Ledger ledger_;
+  StageClock expert_clock_;
   std::size_t stages_ = 0;    // begun
   std::vector<bool> frozen_;  // by parameter; empty: none
   double best_validation_ = std::numeric_limits<double>::infinity();

@@ -112,10 +112,23 @@ std::vector<std::pair<std::string, at::Tensor>> Trainer::state_tensors(const Fla
 }
 
 void Trainer::load(const std::string& path) {
+  go_on_from(path, /*other_budget=*/false);
+}
+
+void Trainer::branch_from(const std::string& path) {
+  go_on_from(path, /*other_budget=*/true);
+}
+
+void Trainer::go_on_from(const std::string& path, bool other_budget) {
   const SafetensorsFile file = open_safetensors(path);
-  const Json recipe = parse_json(metadata_of(file, path, "recipe"), path);
-  if (recipe != what_counts(recipe_.json)) {
-    const Json difference = Json::diff(recipe, what_counts(recipe_.json));
+  Json recipe = parse_json(metadata_of(file, path, "recipe"), path), mine = what_counts(recipe_.json);
+  for (Json* one : {&recipe, &mine}) {
+    if (!other_budget) break;
+    one->erase("name");
+    if (one->contains("schedule")) (*one)["schedule"].erase("flops");
+  }
+  if (recipe != mine) {
+    const Json difference = Json::diff(recipe, mine);
     fail(path, "is of another recipe, " + printable(difference[0].value("path", "")) +
                    " differs; expected the same, or another run.folder");
   }

@@ -63,9 +63,10 @@ class LanguageModel {
   enum class Activations : std::uint8_t { kKept, kRecomputed };
   /// tokens [sequences, length], int64. As the finished model computes; with `draws` as it does in training: with the
   /// noise, capacity and rules that training has, drawn from there. Where activations are recomputed, the model must
-  /// not change before backward.
+  /// not change before backward. `experts` takes the time of feed-forward networks, forward and backward: of experts,
+  /// shared experts and dense layers, routers left out.
   Output forward(const at::Tensor& tokens, const DrawPlace* draws = nullptr,
-                 Activations activations = Activations::kKept) const;
+                 Activations activations = Activations::kKept, StageClock* experts = nullptr) const;
 
   /// With the parameters of its experts. A dense layer has no routers, and `gate_up` [2F, D] or [F, D] and `down` [D,
   /// F] are those of its only network.

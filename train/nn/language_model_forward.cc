@@ -90,7 +90,8 @@ void LanguageModel::run_block(std::int64_t layer, std::int64_t sequences, std::i
   stream.x = stream.x + attention(block, norm_rows(stream.x, block.attn_norm, s.norm_eps), sequences, length);
   if (!s.routed(layer)) {
     const at::Tensor read = norm_rows(stream.x, block.ffn_norm, s.norm_eps);
-    stream.x = stream.x + feed_forward(s.activation, read, block.gate_up, block.down);
+    const auto network = [&](const at::Tensor& x) { return feed_forward(s.activation, x, block.gate_up, block.down); };
+    stream.x = stream.x + timed(stream.pass.experts, read, network);
     return;
   }
   const ResidualRule& rule = s.residual_of(layer);
@@ -140,14 +141,15 @@ void LanguageModel::run_block_twice(std::int64_t layer, std::int64_t sequences, 
   stream.pass.routed = std::move(routed);
 }
 
-LanguageModel::Output LanguageModel::forward(const at::Tensor& tokens, const DrawPlace* draws,
-                                             Activations activations) const {
+LanguageModel::Output LanguageModel::forward(const at::Tensor& tokens, const DrawPlace* draws, Activations activations,
+                                             StageClock* experts) const {
   const LanguageModelShape& s = shape_;
   const std::int64_t sequences = tokens.size(0), length = tokens.size(1);
   TORCH_CHECK(length <= s.context, "LanguageModel: ", length, " tokens, expected 1..", s.context);
   const at::Tensor ids = tokens.reshape({-1}).contiguous();
   Stream stream;
   stream.pass.training = draws != nullptr;
+  stream.pass.experts = experts;
   if (draws != nullptr) stream.pass.place = *draws;
   if (std::holds_alternative<Given>(s.router.select)) {
     stream.pass.keys.assign(ids.data_ptr<std::int64_t>(), ids.data_ptr<std::int64_t>() + ids.numel());

@@ -216,11 +216,12 @@ at::Tensor moe_layer(const MoeShape& shape, const MoeRouters& routers, const Moe
   for (int round = 0; round < shape.rounds.count; ++round) {
     const MoeParameters::Router& router = parameters.routers[static_cast<std::size_t>(shape.rounds.router_of(round))];
     RoutedUnits routed = route_round(shape, routers, router, router_input.defined() ? router_input : state, pass);
-    at::Tensor out = run_experts_of(shape, parameters, state, routed);
+    const bool shared = shape.shared_width > 0 && (!shape.rounds.shared_last || round + 1 == shape.rounds.count);
+    const at::Tensor out = timed(pass.experts, state, [&](const at::Tensor& rows) {
+      const at::Tensor routed_out = run_experts_of(shape, parameters, rows, routed);
+      return shared ? routed_out + feed_forward(kSwiglu, rows, parameters.gate_up, parameters.down) : routed_out;
+    });
     pass.routed.push_back(std::move(routed));
-    if (shape.shared_width > 0 && (!shape.rounds.shared_last || round + 1 == shape.rounds.count)) {
-      out = out + feed_forward(kSwiglu, state, parameters.gate_up, parameters.down);
-    }
     sum = shape.rounds.inner_residual && sum.defined() ? sum + out : out;
     state = shape.rounds.inner_residual ? state + out : out;
   }

@@ -16,6 +16,7 @@
 #include "train/nn/parameters.h"
 #include "train/nn/route.h"
 #include "train/nn/router_training.h"
+#include "train/nn/stage_clock.h"
 #include "train/parallel/expert_share.h"
 
 namespace junto {
@@ -77,6 +78,7 @@ struct MoePass {
   bool training = false;            // noise, capacity and rules of training
   DrawPlace place;                  // of what is drawn; `routing` counts up
   std::vector<std::int64_t> keys;   // [units] or empty
+  StageClock* experts = nullptr;    // takes the time of experts; null: none
   at::Tensor carried_logits;        // [units, E] of the last routing, before noise; undefined before the first
   std::vector<RoutedUnits> routed;  // of each routing so far
 };

@@ -13,10 +13,11 @@
 #include "base/progress.h"
 #include "cli/fetch.h"
 #include "cli/interrupt.h"
-#include "cli/table.h"
 #include "train/loop/recipe.h"
 #include "train/nn/blas.h"
+#include "train/reproduce/plan.h"
 #include "train/reproduce/result.h"
+#include "train/reproduce/trunk.h"
 
 namespace junto {
 namespace {
@@ -24,7 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxResultBytes = 1 << 28;
-constexpr std::int64_t kTuningSeed = 1000000, kProbeSteps = 3;
+constexpr std::int64_t kTuningSeed = 1000000;
 
 std::string folder_of(const ReproduceArguments& given) {
   return given.runs + "/" + given.slug + (given.smoke ? "-smoke" : "");
@@ -53,49 +54,67 @@ void keep_only(Experiment& experiment, const std::string& names) {
     const bool there = arm.tuned_as.empty() || std::ranges::count(kept, arm.tuned_as, &Arm::name) > 0;
     if (!there) fail("--arms", arm.name + " takes the learning rate of " + arm.tuned_as + ": name it too");
   }
+  for (Arm& arm : kept) {  // without its trunk it trains from the start
+    if (std::ranges::count(kept, arm.trunk, &Arm::name) == 0) arm.trunk.clear();
+  }
   experiment.arms = std::move(kept);
-}
-
-std::int64_t seeds_of(const Experiment& experiment, const Arm& arm) {
-  return arm.seeds > 0 ? arm.seeds : experiment.seeds;
 }
 
 /// Runs what is not kept yet. First what no other process has; then what others had and left.
 class Runner {
  public:
-  Runner(const Setting& setting, std::string label, std::size_t total)
-      : setting_(setting), label_(std::move(label)), total_(total) {}
+  Runner(const Setting& setting, std::string label, const std::vector<Run>& all, Pace& pace)
+      : setting_(setting), label_(std::move(label)), all_(trunks_of(setting.experiment, all)), pace_(pace) {
+    total_ = all.size();
+  }
 
   /// False after Ctrl-C.
   bool run(const std::vector<Run>& runs) {
     for (const bool wait : {false, true}) {
-      for (const Run& run : runs) {
-        const std::string path = row_path(setting_.experiment, run, setting_.texts, setting_.machine, setting_.folder);
-        if (kept_row(path)) continue;
-        const RowClaim claim(path, wait);
-        if (!claim.held() || kept_row(path)) continue;
-        if (take_interrupt()) return false;
-        const Json row = run_arm(setting_.experiment, run, setting_.texts, setting_.folder);
-        keep_row(path, row);
-        say(run, row);
+      for (const TrunkRuns& trunk : trunks_of(setting_.experiment, runs)) {
+        if (std::ranges::all_of(trunk, [&](const Run& run) { return is_kept(run); })) continue;
+        const RowClaim claim(path_of(trunk.back()), wait);
+        if (!claim.held()) continue;
+        const auto keep = [&](const Run& run, const Json& row) {
+          keep_row(path_of(run), row);
+          pace_.add(planned_flops(setting_.experiment, run, trunk), row.at("seconds"));
+          say(run, row);
+        };
+        if (!run_trunk(
+                setting_, trunk, [&](const Run& run) { return is_kept(run); }, keep, take_interrupt))
+          return false;
       }
     }
     return true;
   }
 
  private:
+  std::string path_of(const Run& run) const {
+    return row_path(setting_.experiment, run, setting_.texts, setting_.machine, setting_.folder);
+  }
+  bool is_kept(const Run& run) const { return fs::exists(path_of(run)); }
+
   void say(const Run& run, const Json& row) {
     ++done_;
-    std::fprintf(stderr, "%s %s: %s seed %lld, rate %s: %.4f bits a byte, %.1f s (%zu of %zu)\n",
+    double left = 0.0;
+    for (const TrunkRuns& trunk : all_) {
+      for (const Run& one : trunk) {
+        if (!is_kept(one)) left += pace_.seconds_of(planned_flops(setting_.experiment, one, trunk));
+      }
+    }
+    std::fprintf(stderr, "%s %s: %s seed %lld, rate %s: %.4f bits a byte, %.1f s (%zu of %zu%s)\n",
                  setting_.experiment.slug.c_str(), label_.c_str(), run.arm.c_str(), static_cast<long long>(run.seed),
                  row.at("learning_rate").dump().c_str(),
                  row.at("metrics").at(run.tuning ? "tune_bits_per_byte" : "bits_per_byte").get<double>(),
-                 row.at("seconds").get<double>(), done_, total_);
+                 row.at("seconds").get<double>(), done_, total_,
+                 left > 0.0 ? (", " + format_duration(left) + " left").c_str() : "");
   }
 
   const Setting& setting_;
   std::string label_;
-  std::size_t total_, done_ = 0;
+  const std::vector<TrunkRuns> all_;
+  Pace& pace_;
+  std::size_t total_ = 0, done_ = 0;
 };
 
 std::vector<Json> kept_rows(const Setting& setting, const std::vector<Run>& runs) {
@@ -108,72 +127,25 @@ std::vector<Json> kept_rows(const Setting& setting, const std::vector<Run>& runs
   return rows;
 }
 
-/// Steps of a run: what the schedule says, or what its budget of operations pays for where those are fewer.
-double steps_of(const Setting& setting, const Arm& arm, const StepCost& cost) {
-  const Json recipe = recipe_of(setting.experiment, {.arm = arm.name, .seed = 1}, setting.texts, setting.folder);
-  const double flops = parse_recipe(recipe, arm.name).schedule.flops, most = static_cast<double>(cost.steps_of_run);
-  return flops > 0.0 ? std::min(most, std::ceil(flops / cost.flops)) : most;
-}
-
-int dry_run(const Setting& setting) {
-  const Experiment& experiment = setting.experiment;
-  Table table{{{"arm"},
-               {"tuning runs", Align::kRight},
-               {"seeds", Align::kRight},
-               {"parameters", Align::kRight},
-               {"steps", Align::kRight},
-               {"FLOP a run", Align::kRight},
-               {"minutes in all", Align::kRight},
-               {"memory", Align::kRight}},
-              {}};
-  double minutes = 0.0, flops = 0.0;
-  const std::vector<Run> tuning = tuning_runs(experiment);
-  for (const Arm& arm : experiment.arms) {
-    const StepCost cost = probe_arm(experiment, {.arm = arm.name, .seed = 1}, setting.texts, kProbeSteps);
-    const auto grid = static_cast<std::int64_t>(std::ranges::count(tuning, arm.name, &Run::arm));
-    const auto runs = static_cast<double>(grid + seeds_of(experiment, arm)), steps = steps_of(setting, arm, cost);
-    const double mine = runs * steps * cost.seconds / 60.0;
-    minutes += mine, flops += runs * steps * cost.flops;
-    char in_all[32];
-    std::snprintf(in_all, sizeof in_all, "%.1f", mine);
-    table.rows.push_back({arm.name, std::to_string(grid), std::to_string(seeds_of(experiment, arm)),
-                          format_quantity(static_cast<double>(cost.parameters), ""),
-                          std::to_string(static_cast<std::int64_t>(steps)), format_quantity(steps * cost.flops, ""),
-                          in_all, format_quantity(static_cast<double>(cost.bytes), "B")});
-  }
-  std::printf(
-      "%s\nin all %s, %.1f minutes on %d thread%s as this machine is now; a variable number of experts is counted as "
-      "at "
-      "the first steps\n",
-      to_plain(table).c_str(), format_quantity(flops, "FLOP").c_str(), minutes, setting.machine.threads,
-      setting.machine.threads == 1 ? "" : "s");
-  return 0;
-}
-
-/// Mean seconds of finished runs, of all arms together: what one more is expected to take.
-double seconds_of_seed(const std::vector<Json>& rows, std::size_t arms) {
-  double sum = 0.0;
-  for (const Json& row : rows) sum += row.at("seconds").get<double>();
-  return rows.empty() ? 0.0 : sum / static_cast<double>(rows.size()) * static_cast<double>(arms);
-}
-
 /// Seed by seed until all are done, the budget is spent, or Ctrl-C (false).
-bool run_finals(const Setting& setting, const std::vector<Run>& finals, const std::vector<Json>& tuned, double budget_s,
+bool run_finals(const Setting& setting, const std::vector<Run>& finals, Pace& pace, double budget_s,
                 std::chrono::steady_clock::time_point begin) {
-  Runner runner(setting, "seeds", finals.size());
-  std::vector<Json> so_far = tuned;
+  Runner runner(setting, "seeds", finals, pace);
   for (std::size_t first = 0, end = 0; first < finals.size(); first = end) {
     while (end < finals.size() && finals[end].seed == finals[first].seed) ++end;
     const std::vector<Run> of_seed(finals.begin() + static_cast<std::ptrdiff_t>(first),
                                    finals.begin() + static_cast<std::ptrdiff_t>(end));
     const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    if (budget_s > 0.0 && elapsed + seconds_of_seed(so_far, of_seed.size()) > budget_s) {
+    double seconds = 0.0;
+    for (const TrunkRuns& trunk : trunks_of(setting.experiment, of_seed)) {
+      for (const Run& run : trunk) seconds += pace.seconds_of(planned_flops(setting.experiment, run, trunk));
+    }
+    if (budget_s > 0.0 && elapsed + seconds > budget_s) {
       std::fprintf(stderr, "%s: the budget ends before seed %lld would; the next call goes on\n",
                    setting.experiment.slug.c_str(), static_cast<long long>(finals[first].seed));
       return true;
     }
     if (!runner.run(of_seed)) return false;
-    for (Json& row : kept_rows(setting, of_seed)) so_far.push_back(std::move(row));
   }
   return true;
 }
@@ -214,6 +186,10 @@ void write_result(const std::string& path, const Json& result) {
 
 }  // namespace
 
+std::int64_t seeds_of(const Experiment& experiment, const Arm& arm) {
+  return arm.seeds > 0 ? arm.seeds : experiment.seeds;
+}
+
 double parse_duration(std::string_view text, std::string_view where) {
   const std::string number(text.substr(0, text.empty() ? 0 : text.size() - 1));
   char* end = nullptr;
@@ -246,6 +222,7 @@ Setting make_setting(const ReproduceArguments& given) {
   for (const Arm& arm : out.experiment.arms) {  // mistakes are named before hours of work
     parse_recipe(recipe_of(out.experiment, {.arm = arm.name}, out.texts, out.folder), file + ": " + arm.name);
   }
+  check_trunks(out.experiment, out.texts);
   out.machine = this_machine(use_threads(given.threads));
   return out;
 }
@@ -300,16 +277,20 @@ int reproduce(const ReproduceArguments& given) {
   const auto begin = std::chrono::steady_clock::now();
   const double budget_s = given.budget.empty() ? 0.0 : parse_duration(given.budget, "--budget");
   const Setting setting = make_setting(given);
-  if (given.dry_run) return dry_run(setting);
+  if (given.dry_run) return print_plan(setting);
   make_folder(setting.folder);
   if (given.verify) return verify(setting, out_of(given));
   const InterruptGuard guard;
   const std::vector<Run> tuning = tuning_runs(setting.experiment);
-  if (!Runner(setting, "learning rates", tuning.size()).run(tuning)) return 130;
+  Pace pace;
+  if (!Runner(setting, "learning rates", tuning, pace).run(tuning)) return 130;
   const std::vector<Json> tuned = kept_rows(setting, tuning);
+  if (!pace.known()) {
+    for (const Json& row : tuned) pace.add(row.value("own_flops", 0.0), row.at("seconds"));
+  }
   const std::vector<double> rates = chosen_rates(setting.experiment, tuned);
   const std::vector<Run> finals = final_runs(setting.experiment, rates);
-  const bool whole = run_finals(setting, finals, tuned, budget_s, begin);
+  const bool whole = run_finals(setting, finals, pace, budget_s, begin);
   const Json result = result_of(setting, rates, finals, tuned, kept_rows(setting, finals));
   const std::string path = out_of(given);
   write_result(path, result);

@@ -28,6 +28,9 @@ struct Setting {
 };
 Setting make_setting(const ReproduceArguments& given);
 
+/// How many seeds an arm runs with.
+std::int64_t seeds_of(const Experiment& experiment, const Arm& arm);
+
 /// The runs that choose each arm's learning rate; none where there is nothing to choose.
 std::vector<Run> tuning_runs(const Experiment& experiment);
 /// The rate of each arm with the least mean loss on the text to tune; the recipe's where there is no grid. `rows` of

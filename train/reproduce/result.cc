@@ -86,6 +86,7 @@ Json noise_of(const Experiment& experiment, const std::vector<RunMetrics>& runs)
 Json json_of_arm(const Setting& setting, const Arm& arm, double rate, const std::vector<Json>& tuned,
                  const std::vector<Json>& rows) {
   Json out = {{"name", arm.name}, {"about", arm.about}, {"set", arm.set}, {"learning_rate", finite(rate)}};
+  if (!arm.trunk.empty()) out["trunk"] = arm.trunk;
   out["recipe"] = recipe_of(setting.experiment, {.arm = arm.name, .learning_rate = rate}, setting.texts, "");
   out["recipe"].erase("run");
   out["recipe"].erase("seed");
@@ -128,7 +129,8 @@ Json result_of(const Setting& setting, const std::vector<double>& rates, const s
   const std::vector<RunMetrics> runs = metrics_of(rows);
   double seconds = 0.0, flops = 0.0;
   for (const auto* list : {&tuned, &rows}) {
-    for (const Json& row : *list) seconds += row.at("seconds").get<double>(), flops += row.at("flops").get<double>();
+    for (const Json& row : *list)
+      seconds += row.at("seconds").get<double>(), flops += row.value("own_flops", row.at("flops").get<double>());
   }
   Json out = {{"version", 1},
               {"slug", experiment.slug},

@@ -24,7 +24,9 @@ Json recipe_of(const Experiment& experiment, const Run& run, const std::vector<D
                const std::string& folder);
 
 /// Trains and measures. The row:
-///   arm, seed, tuning, learning_rate, parameters, tokens, flops, expert_rows, seconds
+///   arm, seed, tuning, learning_rate, parameters, tokens, flops, work (by kind), expert_rows, seconds
+///   own_flops  what was executed for this row alone: less than flops where it branched from another run
+///   step_seconds, expert_step_seconds   of the processor, of an update: all of it, its feed-forward networks
 ///   curve     {step: [...], loss: [...], tokens, flops, experts_per_token, max_violation, ...}, every log_every steps
 ///   tune      {step, flops, loss, bits_per_byte, churn, expert_cosine}, every evaluate_every steps; both end after the
 ///             last step. churn: share of the text's tokens whose best expert is not what it was at the point before
