@@ -42,12 +42,13 @@ double number_of(JsonFields& fields, std::string_view key, double otherwise, dou
   return found->get<double>();
 }
 
-std::vector<TextFile> text_files_of(JsonFields& fields) {
+std::vector<TextFile> text_files_of(JsonFields& fields, std::string_view key, bool required) {
   std::vector<TextFile> out;
-  const Json* found = fields.any("texts");
+  const Json* found = fields.any(key);
+  if (found == nullptr && !required) return out;
   const bool good = found != nullptr && found->is_object() && !found->empty() &&
                     std::ranges::all_of(*found, [](const Json& one) { return one.is_string(); });
-  if (!good) fields.fail_at("texts", "is no object of file names by domain");
+  if (!good) fields.fail_at(key, "is no object of file names by domain");
   for (const auto& [domain, path] : found->items()) out.push_back({domain, path.get<std::string>()});
   return out;
 }
@@ -112,7 +113,8 @@ void apply_smoke(const Json& json, std::string_view where, Experiment& experimen
   experiment.evaluate_every = fields.integer("evaluate_every", 1, kMost).value_or(2);
   experiment.tune_spans = fields.integer("tune_spans", 1, kMost).value_or(4);
   experiment.test_spans = fields.integer("test_spans", 1, kMost).value_or(4);
-  experiment.texts = text_files_of(fields);
+  experiment.texts = text_files_of(fields, "texts", true);
+  experiment.held_out = text_files_of(fields, "held_out", false);
   fields.finish();
 }
 
@@ -172,7 +174,8 @@ Experiment read_experiment(const std::string& path, bool smoke) {
   const Json* recipe = fields.any("recipe");
   if (recipe == nullptr || !recipe->is_object()) fields.fail_at("recipe", "missing, expected what junto train takes");
   out.recipe = *recipe;
-  out.texts = text_files_of(fields);
+  out.texts = text_files_of(fields, "texts", true);
+  out.held_out = text_files_of(fields, "held_out", false);
   out.seeds = fields.integer("seeds", 1, kMost).value_or(out.seeds);
   out.tuning_seeds = fields.integer("tuning_seeds", 1, kMost).value_or(out.tuning_seeds);
   if (const Json* rates = fields.any("learning_rates")) {

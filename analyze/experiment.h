@@ -4,6 +4,7 @@
 //    "recipe": {...},                        as `junto train` takes it, without data.files, run and seed
 //    "fetch": "scripts/fetch-mix",           what brings the texts into the cache
 //    "texts": {"python": "mix/python.txt"},  domain: file in the cache
+//    "held_out": {"mail": "mix/mail.txt"},   texts that are tested and not trained on; of experiments with traces
 //    "seeds": 5, "learning_rates": [0.002, 0.004], "tuning_seeds": 1,
 //    "log_every": 10, "evaluate_every": 50, "tune_spans": 64, "test_spans": 256,
 //    "arms": [{"name": "aux", "about": "...", "set": ["losses.balance=0.01"], "seeds": 3}],
@@ -14,8 +15,9 @@
 //    "corruption": {"share": 0.025, "token": 64},   tests with a share of the input tokens replaced (MomentumSMoE)
 //    "smoke": {"recipe": {"schedule": {"steps": 4}}, "seeds": 2, "texts": {"docs": "docs/training.md"}}}
 //
-// smoke.recipe is merged into recipe (RFC 7386); its texts stand in the repository. An arm "again" is added for
-// `noise`.
+// Texts that are traces (docs/trace.md) are not read as language: what is trained predicts which experts their tokens
+// ask for (train/reproduce/measure_paths.h). smoke.recipe is merged into recipe (RFC 7386); its texts stand in the
+// repository. An arm "again" is added for `noise`.
 #pragma once
 
 #include <cstdint>
@@ -72,6 +74,7 @@ struct Experiment {
   std::string slug, title, paper, about, fetch;
   Json recipe;
   std::vector<TextFile> texts;
+  std::vector<TextFile> held_out;  // tested alone
   std::int64_t seeds = 5, tuning_seeds = 1;
   std::vector<double> learning_rates;
   std::int64_t log_every = 10, evaluate_every = 50, tune_spans = 64, test_spans = 256;

@@ -72,8 +72,16 @@ std::vector<double> values_of(const Json& arm, const std::string& metric) {
   return out;
 }
 
+/// What losses are called, and in which unit: of paths (ExpertFlow) bits for all experts of a token.
+std::string loss_metric(const Json& result) {
+  return result.value("loss_metric", "bits_per_byte");
+}
+const char* loss_unit(const Json& result) {
+  return loss_metric(result) == "path_bits" ? "bits/path" : "bits/byte";
+}
+
 /// Mean over an arm's seeds of the tuning curve, point by point. FLOP in units of 1e9.
-Series curve_of(const Json& arm) {
+Series curve_of(const Json& arm, const std::string& metric) {
   Series out{arm.at("name"), {}};
   const Json& runs = arm.at("runs");
   if (runs.empty()) return out;
@@ -81,8 +89,8 @@ Series curve_of(const Json& arm) {
   for (std::size_t i = 0; i < points; ++i) {
     std::vector<double> losses, flops;
     for (const Json& run : runs) {
-      if (run.at("tune").at("bits_per_byte").size() <= i) continue;
-      losses.push_back(run["tune"]["bits_per_byte"][i]);
+      if (run.at("tune").at(metric).size() <= i) continue;
+      losses.push_back(run["tune"][metric][i]);
       flops.push_back(run["tune"].at("flops").at(i).get<double>() / 1e9);
     }
     const MeanInterval loss = mean_interval(losses);
@@ -142,10 +150,11 @@ const char* rows_metric(const Json& result) {
 std::string arms_table(const Json& result) {
   std::string out =
       "<table class=\"sorts\"><thead><tr><th>arm</th><th>what it is</th><th>learning "
-      "rate</th><th>seeds</th><th>bits/byte</th>"
-      "<th>+-</th><th>MaxVio</th><th>rows/token</th><th>GFLOP</th><th>s</th></tr></thead><tbody>\n";
+      "rate</th><th>seeds</th><th>" +
+      std::string(loss_unit(result)) +
+      "</th><th>+-</th><th>MaxVio</th><th>rows/token</th><th>GFLOP</th><th>s</th></tr></thead><tbody>\n";
   for (const Json& arm : result.at("arms")) {
-    const MeanInterval loss = mean_interval(values_of(arm, "bits_per_byte"));
+    const MeanInterval loss = mean_interval(values_of(arm, loss_metric(result)));
     const auto mean = [&](const char* metric) {
       const std::vector<double> values = values_of(arm, metric);
       return values.empty() ? std::numeric_limits<double>::quiet_NaN() : mean_interval(values).mean;
@@ -201,7 +210,8 @@ std::string section_of(const Json& result) {
                     link + "; repeat with <code>junto reproduce " + slug +
                     "</code>; mode: " + escape_markup(result.at("mode").get<std::string>()) + "</span></p>\n";
   out += "<div class=\"pictures\">" + loss_picture(result);
-  for (const char* metric : {"bits_per_byte", "corrupted_bits_per_byte", "max_violation", rows_metric(result)})
+  for (const char* metric :
+       {"bits_per_byte", "recall", "recall.held_out", "corrupted_bits_per_byte", "max_violation", rows_metric(result)})
     out += metric_picture(result, metric);
   return out + "</div>\n" + arms_table(result) + claims_table({result}) + provenance(result) + "</section>\n";
 }
@@ -222,10 +232,10 @@ void check_result(const Json& result, std::string_view where) {
 }
 
 std::string loss_picture(const Json& result) {
-  LineChart chart{result.at("title"), "executed GFLOP", "bits/byte", {}};
+  LineChart chart{result.at("title"), "executed GFLOP", loss_unit(result), {}};
   double low = std::numeric_limits<double>::infinity(), high = 0.0;
   for (const Json& arm : result.at("arms")) {
-    Series series = curve_of(arm);
+    Series series = curve_of(arm, loss_metric(result));
     for (std::size_t i = 0; i < series.points.size(); ++i) {
       low = std::min(low, series.points[i].second);
       // The fall of the first fifth would leave the rest a flat line.

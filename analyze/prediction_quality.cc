@@ -28,6 +28,33 @@ void judge(std::span<const std::int32_t> guess, std::span<const std::int32_t> as
   out.right += std::ranges::count_if(guess, [&](std::int32_t e) { return std::ranges::binary_search(asked, e); });
 }
 
+/// The tokens of its sequence, itself the last.
+std::span<const std::int32_t> sequence_up_to(const RouteTrace& trace, std::int64_t token) {
+  const auto next = std::ranges::upper_bound(trace.sequence_begin, token);
+  const std::int64_t begin = next == trace.sequence_begin.begin() ? 0 : *(next - 1);
+  return std::span(trace.token).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(token + 1 - begin));
+}
+
+/// All stages of a token before it runs, of each as many experts as it asked for last. `chances`: of all experts, stage
+/// by stage, or none.
+void guess_token(std::span<const float> chances, Predictor& predictor, OpenGuesses& open) {
+  for (int s = 0; s < predictor.stages().count(); ++s) {
+    const auto index = static_cast<std::size_t>(s);
+    const auto experts = chances.empty() ? 0 : static_cast<std::size_t>(predictor.stages().experts(s));
+    predictor.predict(s, predictor.last_asked(s), chances.first(experts), open.experts[index]);
+    chances = chances.subspan(experts);
+    open.is_open[index] = predictor.last_asked(s) > 0;
+  }
+}
+
+void expect_paths(const PathPredictor* paths, const std::vector<int>& experts, const RouteTrace& trace) {
+  if (!paths) fail("path", "needs a predictor of paths: --path-predictor FILE");
+  const std::vector<int>& predicted = paths->model().config.path_experts;
+  if (predicted == experts) return;
+  fail(paths->model().path, "predicts routers of " + Json(predicted).dump() + " experts, those of " + trace.source +
+                                " have " + Json(experts).dump());
+}
+
 }  // namespace
 
 double PredictionQuality::recall() const {
@@ -39,7 +66,8 @@ double PredictionQuality::precision() const {
 }
 
 PredictionQuality measure_prediction(const RouteTrace& trace, PrefetchRule rule,
-                                     const std::shared_ptr<const PastRoutes>& learned, std::int64_t warm_up) {
+                                     const std::shared_ptr<const PastRoutes>& learned, std::int64_t warm_up,
+                                     PathPredictor* paths) {
   if (rule.rule == Prefetch::kNextRouter) {
     fail(std::string(prefetch_name(rule)),
          "asks the model's routers, which no trace has: run the model with --prefetch");
@@ -49,10 +77,12 @@ PredictionQuality measure_prediction(const RouteTrace& trace, PrefetchRule rule,
   const TracedStages traced = stages_of(trace);
   const ExpertStages stages = traced.stages();
   Predictor predictor(rule, stages, rule.rule == Prefetch::kOracle ? past : learned);
+  if (rule.rule == Prefetch::kPath) expect_paths(paths, past->experts, trace);
   OpenGuesses open{std::vector<std::vector<std::int32_t>>(past->experts.size()),
                    std::vector<bool>(past->experts.size())};
   PredictionQuality out{rule};
   for (std::int64_t t = 0; t < trace.tokens(); ++t) {
+    if (rule.rule == Prefetch::kPath) guess_token(paths->predict(sequence_up_to(trace, t)), predictor, open);
     for (int s = 0; s < stages.count(); ++s) {
       const std::span<const std::int32_t> asked = past->asked_by(t, s);
       const auto index = static_cast<std::size_t>(s);
@@ -60,6 +90,7 @@ PredictionQuality measure_prediction(const RouteTrace& trace, PrefetchRule rule,
         judge(open.experts[index], asked, static_cast<double>(traced.routers[index]->expert_bytes), out);
       }
       predictor.used(s, asked);
+      if (rule.rule == Prefetch::kPath) continue;
       const int target = predictor.target(s);
       if (target < 0) continue;
       predictor.predict(target, asked.size(), {}, open.experts[static_cast<std::size_t>(target)]);

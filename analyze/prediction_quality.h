@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "analyze/route_trace.h"
+#include "model/path_predictor.h"
 #include "moe/predictor.h"
 
 namespace junto {
@@ -22,10 +23,11 @@ struct PredictionQuality {
 
 /// Each token's stages guess as the running cache does: as many experts as the stage that runs asks for, so that rules
 /// compare at equal bytes. Nothing is counted in the first `warm_up` tokens, which learning rules learn from.
-/// `learned`: of another trace, what kTable knows before. Throws Error where that is of other stages, and of
-/// kNextRouter, which needs the model.
+/// `learned`: of another trace, what kTable knows before. kPath says all stages of a token before its first one, from
+/// the tokens of the trace's sequence so far. Throws Error where that is of other stages, and of kNextRouter, which
+/// needs the model.
 PredictionQuality measure_prediction(const RouteTrace& trace, PrefetchRule rule,
                                      const std::shared_ptr<const PastRoutes>& learned = nullptr,
-                                     std::int64_t warm_up = 0);
+                                     std::int64_t warm_up = 0, PathPredictor* paths = nullptr);
 
 }  // namespace junto

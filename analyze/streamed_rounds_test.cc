@@ -14,7 +14,9 @@
 #include "format/gguf.h"
 #include "format/test_directory.h"
 #include "model/decoder.h"
+#include "model/path_predictor.h"
 #include "model/stored_routing.h"
+#include "model/test_path_predictor.h"
 
 namespace junto {
 namespace {
@@ -74,12 +76,14 @@ TEST(StreamedRounds, EachIsAStageOfTraceCacheAndGuesses) {
   LoadOptions roomy;
   roomy.expert_memory = 1 << 30;
   const auto slot_bytes = static_cast<std::int64_t>(load_model(path, roomy)->cache->slot_bytes());
+  write_path_predictor(directory.path("paths.gguf"), past->experts, load_model(path, roomy)->config.vocab_size);
   for (const NamedPrefetch& named : all_prefetch_rules()) {
     LoadOptions tight;
     tight.expert_memory = 12 * slot_bytes;
     tight.evict = Evict::kPredicted;
     tight.prefetch = named.rule;
     if (named.rule.rule == Prefetch::kOracle) tight.past = past;
+    if (named.rule.rule == Prefetch::kPath) tight.paths = load_path_predictor(directory.path("paths.gguf"));
     const std::shared_ptr<Model> streamed = load_model(path, tight);
     ASSERT_TRUE(streamed->cache);
     EXPECT_LT(streamed->cache->slots(), streamed->cache->experts());

@@ -72,14 +72,19 @@ std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options) {
       {.name = "--prefetch",
        .target = &options.prefetch,
        .help = "What is guessed of the next layer's experts, or those of the layer after it (:2), and read early: none "
-               "(default), next-router, next-router:2, table, table:2, previous-token, previous-layer, frequency, "
-               "oracle, oracle:2",
+               "(default), next-router, next-router:2, table, table:2, path, path:2, previous-token, previous-layer, "
+               "frequency, oracle, oracle:2",
        .choices = prefetch_names()},
       {.name = "--prefetch-trace",
        .target = &options.prefetch_trace,
        .value = "FILE",
        .help = "With --prefetch table: a trace (junto trace) that the table learns from beforehand; with oracle: the "
                "trace of this very run"},
+      {.name = "--path-predictor",
+       .target = &options.path_predictor,
+       .value = "FILE",
+       .help = "With --prefetch path: what predicts all experts of a token before its first layer runs; junto train "
+               "makes it of traces"},
       {.name = "--verify-reads",
        .target = &options.verify_reads,
        .help = "Hold each streamed expert to its checksum whenever it is read; packed files have them"},

@@ -19,10 +19,11 @@ struct ExpertMemoryOptions {
   std::string hot_set;  // a trace
   std::string prefetch = "none";
   std::string prefetch_trace;
+  std::string path_predictor;  // a file of junto train
   bool verify_reads = false;
 };
 
-/// --expert-memory, --evict, --hot-set, --prefetch, --prefetch-trace and --verify-reads.
+/// --expert-memory, --evict, --hot-set, --prefetch, --prefetch-trace, --path-predictor and --verify-reads.
 std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options);
 
 /// "1.2GiB", "800MB", "4096" (bytes). Throws Error naming `name` and the forms there are.

@@ -59,6 +59,33 @@ TEST(ExpertMemory, RunStreamsTheSameTokensAndCounts) {
             "junto: --expert-memory: is given, but " + checkpoint_path("llama") + " has no routed experts\n");
 }
 
+TEST(ExpertMemory, APredictorOfPathsGuessesMostAndChangesNoToken) {
+  const std::string paths = JUNTO_SOURCE_DIR "/models/junto-mini-paths.gguf";
+  const std::vector<std::string> asked = {"run", "mini", "--raw",  "-p", "She was very",
+                                          "-n",  "24",   "--temp", "0",  "--json"};
+  const auto ran = [&](std::vector<std::string> more) {
+    std::vector<std::string> all = asked;
+    all.insert(all.end(), more.begin(), more.end());
+    const Ran done = run_junto(all);
+    EXPECT_EQ(done.status, 0) << done.err;
+    return Json::parse(done.out);
+  };
+  const Json resident = ran({});
+  for (const char* rule : {"path", "path:2"}) {
+    const Json streamed = ran({"--expert-memory", "4MB", "--prefetch", rule, "--path-predictor", paths});
+    EXPECT_EQ(streamed["ids"], resident["ids"]) << rule;
+    EXPECT_GT(streamed["streaming"]["recall"], 0.6) << rule;
+  }
+  const Ran as_model = run_junto({"run", paths, "--ids", "1"});
+  EXPECT_NE(as_model.err.find("predicts routes of another model"), std::string::npos) << as_model.err;
+  const std::string trace = JUNTO_SOURCE_DIR "/testdata/traces/udhr.trace";
+  const Ran predicted =
+      run_junto({"trace", trace, "--predict", "path,previous-token", "--path-predictor", paths, "--json"});
+  ASSERT_EQ(predicted.status, 0) << predicted.err;
+  const Json found = Json::parse(predicted.out);
+  EXPECT_GT(found[0]["recall"], found[1]["recall"].get<double>() + 0.2);
+}
+
 TEST(ExpertMemory, StatsSayWhatStreamingCost) {
   std::vector<std::string> asked = {
       "run",    checkpoint_path("olmoe"), "--ids", "5,17,40", "-n", "20", "--temp", "0", "--stats",

@@ -18,6 +18,7 @@
 #include "cli/terminal.h"
 #include "format/tokenizer/unicode.h"
 #include "model/kv_cache.h"
+#include "model/path_predictor.h"
 
 namespace junto {
 namespace {
@@ -144,6 +145,13 @@ std::shared_ptr<const PastRoutes> routes_for(PrefetchRule rule, const std::strin
   return std::make_shared<const PastRoutes>(past_routes_of(read_trace(trace)));
 }
 
+std::shared_ptr<const Model> paths_for(PrefetchRule rule, const std::string& predictor) {
+  const bool path = rule.rule == Prefetch::kPath;
+  if (path == !predictor.empty()) return path ? load_path_predictor(predictor) : nullptr;
+  if (path) fail("--prefetch", "is " + std::string(prefetch_name(rule)) + ", which needs --path-predictor FILE");
+  fail("--path-predictor", "is given, but --prefetch is " + std::string(prefetch_name(rule)) + ", expected path");
+}
+
 // Interleaved weights are a second copy, in memory of our own; the mapped file is left to the page cache. They serve Q8
 // activations: float rows read the stored form.
 void load_for_work(Session& session, const ModelOptions& model, bool float_activations) {
@@ -164,6 +172,7 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
   }
   options.prefetch = parse_prefetch(experts.prefetch);
   options.past = routes_for(options.prefetch, experts.prefetch_trace);
+  options.paths = paths_for(options.prefetch, experts.path_predictor);
   options.verify_reads = experts.verify_reads;
   options.read_engine = parse_read_engine(std::getenv("JUNTO_IO"));
   options.expert_memory = choose_expert_memory(experts, stored, available, session.checkpoint.path);
@@ -189,6 +198,9 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
                                " stay in memory: junto inspect --verify checks the file");
   }
   session.model = load_model(session.checkpoint, options);
+  if (!session.model->config.path_experts.empty()) {
+    fail(session.checkpoint.path, "predicts routes of another model and no tokens; give it as --path-predictor");
+  }
   if (is_streaming(*session.model)) {
     const ExpertCache& cache = *session.model->cache;
     session.slots =

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "analyze/generate_trace.h"
+#include "analyze/measure_schedule.h"
 #include "analyze/prediction_quality.h"
 #include "analyze/route_recorder.h"
 #include "analyze/route_trace.h"
@@ -33,6 +34,7 @@ struct TraceVerb {
   std::string stats, picture;
   std::string predict, learn;
   int warm_up = 0;
+  int schedule = 0;  // sequences of a batch
   int pairs = 3;
   std::string generate;
   int layers = 0, experts = 0, per_token = 0;
@@ -197,11 +199,12 @@ int run_stats(const TraceVerb& options) {
   return 0;
 }
 
-std::vector<PrefetchRule> rules_to_predict(const std::string& text) {
+std::vector<PrefetchRule> rules_to_predict(const std::string& text, bool paths) {
   std::vector<PrefetchRule> rules;
   if (text == "all") {
     for (const NamedPrefetch& named : all_prefetch_rules()) {
-      if (named.rule.rule != Prefetch::kNone && named.rule.rule != Prefetch::kNextRouter) rules.push_back(named.rule);
+      const bool all_ahead = named.rule == PrefetchRule(Prefetch::kPath) && paths;  // it says them at once
+      if (named.rule.rule != Prefetch::kNone && (!goes_by_scores(named.rule) || all_ahead)) rules.push_back(named.rule);
     }
     return rules;
   }
@@ -242,12 +245,17 @@ Table prediction_table(const std::vector<PredictionQuality>& all) {
 
 int run_predict(const TraceVerb& options) {
   if (options.model.path.empty()) fail("", "--predict needs a trace: junto trace TRACE --predict RULE");
-  const std::vector<PrefetchRule> rules = rules_to_predict(options.predict);
+  const std::string& predictor = options.model.experts.path_predictor;
+  const std::vector<PrefetchRule> rules = rules_to_predict(options.predict, !predictor.empty());
   const RouteTrace trace = read_trace(options.model.path);
   std::shared_ptr<const PastRoutes> learned;
   if (!options.learn.empty()) learned = std::make_shared<const PastRoutes>(past_routes_of(read_trace(options.learn)));
   std::vector<PredictionQuality> all;
-  for (const PrefetchRule rule : rules) all.push_back(measure_prediction(trace, rule, learned, options.warm_up));
+  ThreadPool pool(1);
+  std::optional<PathPredictor> paths;
+  if (!predictor.empty()) paths.emplace(load_path_predictor(predictor), pool);
+  for (const PrefetchRule rule : rules)
+    all.push_back(measure_prediction(trace, rule, learned, options.warm_up, paths ? &*paths : nullptr));
   if (options.json) {
     Json list = Json::array();
     for (const PredictionQuality& found : all) list.push_back(prediction_json(found));
@@ -258,10 +266,57 @@ int run_predict(const TraceVerb& options) {
   return 0;
 }
 
+/// Means over `kScheduleSeeds` first medoids.
+ScheduleQuality schedule_quality(const TraceVerb& options, const RouteTrace& trace, const TokenPaths& shown) {
+  constexpr int kScheduleSeeds = 3;
+  ScheduleQuality mean;
+  for (std::uint64_t seed = 0; seed < kScheduleSeeds; ++seed) {
+    const ScheduleQuality found = measure_schedule(trace, shown, options.schedule, options.seed + seed);
+    mean.units = found.units;
+    mean.original = found.original;
+    mean.random += found.random / kScheduleSeeds;
+    mean.scheduled += found.scheduled / kScheduleSeeds;
+  }
+  return mean;
+}
+
+int run_schedule(const TraceVerb& options) {
+  if (options.model.path.empty()) fail("", "--schedule needs a trace: junto trace TRACE --schedule N");
+  const RouteTrace trace = read_trace(options.model.path);
+  const ScheduleQuality real = schedule_quality(options, trace, paths_of(trace));
+  Json out = {{"batch", options.schedule},
+              {"units", real.units},
+              {"original", real.original},
+              {"random", real.random},
+              {"scheduled", real.scheduled}};
+  if (const std::string& predictor = options.model.experts.path_predictor; !predictor.empty()) {
+    ThreadPool pool(1);
+    PathPredictor paths(load_path_predictor(predictor), pool);
+    out["scheduled_by_prediction"] = schedule_quality(options, trace, predicted_paths_of(trace, paths)).scheduled;
+  }
+  if (options.json) {
+    std::printf("%s\n", out.dump().c_str());
+    return 0;
+  }
+  Table table{{{"batches of " + std::to_string(options.schedule)},
+               {"experts a layer", Align::kRight},
+               {"fewer", Align::kRight}},
+              {}};
+  for (const char* name : {"original", "random", "scheduled", "scheduled_by_prediction"}) {
+    if (!out.contains(name)) continue;
+    const double experts = out[name];
+    const double fewer = real.original > 0 ? 1 - experts / real.original : 0;
+    table.rows.push_back({name, fixed(experts, 3), fixed(100 * fewer, 1) + " %"});
+  }
+  std::printf("%s\n", to_markdown(table).c_str());
+  return 0;
+}
+
 int run_trace(const TraceVerb& options) {
   if (options.json) set_default_progress_style(ProgressStyle::kSilent);
   if (!options.stats.empty() && !options.generate.empty()) fail("", "--stats and --generate exclude each other");
   if (!options.predict.empty()) return run_predict(options);
+  if (options.schedule > 0) return run_schedule(options);
   if (!options.learn.empty()) fail("--learn", "is for --predict");
   if (!options.stats.empty()) return run_stats(options);
   if (options.out.empty()) fail("", "junto trace needs --out FILE; see junto trace --help");
@@ -305,8 +360,8 @@ Command trace_command() {
        .target = &options->predict,
        .value = "RULE[,RULE]",
        .help =
-           "Instead of recording: how well the rules of --prefetch, or all of them, guess what the trace that stands "
-           "in MODEL's place asks for"},
+           "Instead of recording: how well the rules of --prefetch, or all of them (path with --path-predictor), guess "
+           "what the trace that stands in MODEL's place asks for"},
       {.name = "--learn",
        .target = &options->learn,
        .value = "FILE",
@@ -316,6 +371,13 @@ Command trace_command() {
        .value = "N",
        .help = "With --predict: tokens that are learned from and not counted (default 0)",
        .low = 0},
+      {.name = "--schedule",
+       .target = &options->schedule,
+       .value = "N",
+       .help = "Instead of recording: how many experts a layer has to have for a batch of N of the trace's sequences, "
+               "and how many where two batches are parted by the paths of their tokens (by predicted ones too, with "
+               "--path-predictor)",
+       .low = 1},
       {.name = "--generate",
        .target = &options->generate,
        .value = "RECIPE",
@@ -344,6 +406,7 @@ Command trace_command() {
       "  junto trace moe.gguf -f wiki.txt --out wiki.trace\n"
       "  junto trace --stats wiki.trace --picture wiki.svg\n"
       "  junto trace wiki.trace --predict all\n"
+      "  junto trace wiki.trace --schedule 8\n"
       "  junto trace moe.gguf --generate zipf:1.0,repeat:0.5 --tokens 2000 --out zipf.trace\n"
       "  junto trace --generate uniform --layers 16 --experts 64 --top-k 8 --tokens 500 --out uniform.trace\n";
   command.execute = [options] { return run_trace(*options); };

@@ -92,6 +92,30 @@ TEST(TraceVerb, SaysHowWellRulesGuessAtEqualBytes) {
   EXPECT_EQ(refusal_of({"trace", file, "--learn", earlier, "--out", "t"}), "--learn: is for --predict");
 }
 
+TEST(TraceVerb, SaysWhatASchedulerOfPathsSaves) {
+  const std::string trace = JUNTO_SOURCE_DIR "/testdata/traces/udhr.trace";
+  const Ran ran = run_junto({"trace", trace, "--schedule", "4", "--json"});
+  ASSERT_EQ(ran.status, 0) << ran.err;
+  const Json found = Json::parse(ran.out);
+  EXPECT_GT(found["units"], 90);
+  EXPECT_LT(found["scheduled"], found["original"]);
+  EXPECT_NE(run_junto({"trace", trace, "--schedule", "4"}).out.find("| scheduled |"), std::string::npos);
+  EXPECT_NE(refusal_of({"trace", trace, "--schedule", "400"}).find("expected at least two batches of 400"),
+            std::string::npos);
+}
+
+TEST(TraceVerb, PathsAreRefusedWithoutAPredictorAndWhereThereIsNone) {
+  const std::string trace = JUNTO_SOURCE_DIR "/testdata/traces/udhr.trace", model = checkpoint_path("olmoe");
+  EXPECT_EQ(refusal_of({"trace", trace, "--predict", "path"}),
+            "path: needs a predictor of paths: --path-predictor FILE");
+  EXPECT_EQ(refusal_of({"trace", trace, "--predict", "path", "--path-predictor", checkpoint_path("llama")}),
+            checkpoint_path("llama") + ": is a language model, expected a predictor of paths");
+  EXPECT_EQ(refusal_of({"run", model, "--ids", "1", "--prefetch", "path"}),
+            "--prefetch: is path, which needs --path-predictor FILE");
+  EXPECT_EQ(refusal_of({"run", model, "--ids", "1", "--path-predictor", model}),
+            "--path-predictor: is given, but --prefetch is none, expected path");
+}
+
 TEST(TraceVerb, AsksForWhatIsMissing) {
   const std::string model = checkpoint_path("olmoe");
   EXPECT_EQ(refusal_of({"trace", "--out", "t"}), "junto trace needs MODEL; see junto trace --help");

@@ -10,7 +10,7 @@ foreach(room IN LISTS JUNTO_ROOMS)
 endforeach()
 
 # The model that comes with Junto: `junto run mini` finds it here, and beside the program in the build tree.
-install(FILES ${junto_SOURCE_DIR}/models/junto-mini.gguf DESTINATION ${CMAKE_INSTALL_DATADIR}/junto/models)
+install(FILES ${junto_SOURCE_DIR}/models/junto-mini.gguf ${junto_SOURCE_DIR}/models/junto-mini-paths.gguf DESTINATION ${CMAKE_INSTALL_DATADIR}/junto/models)
 file(CREATE_LINK ${junto_SOURCE_DIR}/models ${junto_BINARY_DIR}/models SYMBOLIC)
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/junto)

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "model/architectures/declarations.h"
+#include "model/stored_paths.h"
 #include "model/stored_routing.h"
 
 namespace junto {
@@ -85,6 +86,7 @@ ModelSource describe_gguf(const Checkpoint& checkpoint) {
   source.tensors = gguf_tensors(checkpoint, own ? std::span<const TensorRule>() : source.architecture->gguf_tensors,
                                 tensor_sizes(source.config));
   apply_stored_routing(checkpoint, source.config);
+  apply_stored_paths(checkpoint, source.config);
   return source;
 }
 

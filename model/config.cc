@@ -1,5 +1,7 @@
 #include "model/config.h"
 
+#include <numeric>
+
 namespace junto {
 
 void make_routed(BlockSpec& block, const RouterSpec& router) {
@@ -8,6 +10,10 @@ void make_routed(BlockSpec& block, const RouterSpec& router) {
   block.dense = false;
   block.moe.router = router;
   block.moe.kinds.assign(router.experts, ExpertKind::kFfn);
+}
+
+std::int64_t ModelConfig::outputs() const {
+  return path_experts.empty() ? vocab_size : std::accumulate(path_experts.begin(), path_experts.end(), std::int64_t{0});
 }
 
 std::size_t router_source(const ModelConfig& config, std::size_t block) {

@@ -163,6 +163,12 @@ struct ModelConfig {
   bool tied_embeddings = false;
   std::vector<Rope> ropes;
   std::vector<BlockSpec> blocks;
+  /// Of a routing path predictor (model/path_predictor.h): E of each stage of the model that it predicts, one output
+  /// for each of their experts. Empty: outputs are logits over the vocabulary.
+  std::vector<int> path_experts;
+
+  /// Rows of the head.
+  std::int64_t outputs() const;
 
   bool operator==(const ModelConfig&) const = default;
 };

@@ -293,6 +293,7 @@ Outputs Decoder::forward(const Batch& batch) {
   s.w.normed.resize(rows, hidden);
   s.w.result.resize(rows, hidden);
   clear_carries(pass);
+  plan_experts(pass);
   Outputs out;
   s.hidden.resize(batch.hidden_blocks.size());
   for (std::size_t block = 0; rows > 0 && block < model_->config.blocks.size(); ++block) {
@@ -310,7 +311,7 @@ Outputs Decoder::forward(const Batch& batch) {
     if (pass.rows[r].wanted) wanted.push_back(r);
   }
   const auto count = static_cast<std::int64_t>(wanted.size());
-  s.logits.resize(count, model_->config.vocab_size);
+  s.logits.resize(count, model_->config.outputs());
   if (count > 0) {
     s.logit_inputs.resize(count, hidden);
     for (std::int64_t i = 0; i < count; ++i) {

@@ -43,7 +43,7 @@ struct Batch {
 
 /// What a call computed. Views into the decoder's buffers: valid until its next call.
 struct Outputs {
-  MatrixView<const float> logits;               // [rows with logits, V], in row order
+  MatrixView<const float> logits;               // [rows with logits, config.outputs()], in row order
   std::vector<MatrixView<const float>> hidden;  // for each of hidden_blocks, [rows, D]
 };
 

@@ -13,6 +13,8 @@
 
 namespace junto {
 
+class PathPredictor;
+
 /// A row of the call, placed in its sequence.
 struct PlacedRow {
   Sequence* sequence = nullptr;
@@ -87,6 +89,12 @@ struct Workspace {
     RoutePlan plan;
     std::vector<float> scores;
   } next;  // of guess_scores()
+  struct {
+    std::shared_ptr<PathPredictor> predictor;  // made when it is first asked
+    std::vector<float> sums, all;
+    std::vector<std::int32_t> tokens;
+    bool known = false;  // of the pass that runs
+  } paths;               // of path_scores()
   ExpertGroups groups, unit_groups;
   ExpertScratch experts, dense;
   AttendScratch attend;
@@ -183,11 +191,17 @@ void look_at_residents(Pass& pass, std::size_t block);
 /// Leaves out of pass.w.plan what is not in memory, where pass.w.late says so, and counts what memory changed.
 void leave_out_late(Pass& pass);
 
-/// What the router of a later stage says of the hidden state that the experts of `stage` read: for each expert the
-/// weights that it would give to the rows, summed [E]. All alike where there are too many rows for the router to be
-/// cheap; empty where there is no such state: of the next token's stages. A guess of what will be asked for, and
-/// changes nothing.
+/// What the predictor of paths says of a later stage, where the model has one; else what the router of that stage says
+/// of the hidden state that the experts of `stage` read: for each expert the weights that it would give to the rows,
+/// summed [E]. All alike where there are too many rows for the router to be cheap; empty where there is no such state:
+/// of the next token's stages. A guess of what will be asked for, and changes nothing.
 std::span<const float> guess_scores(Pass& pass, ExpertStage stage, ExpertStage later);
+
+/// What the model's predictor of paths says of a stage of this pass: for each expert the chances of the rows, summed
+/// [E]. All alike where there are many rows; empty where it cannot tell. A guess too.
+std::span<const float> path_scores(Pass& pass, ExpertStage stage);
+/// Before the first block: experts are kept and read as the predictor of paths says, where the model has one.
+void plan_experts(Pass& pass);
 
 void observe(const Pass& pass, Point point, std::size_t block, MatrixView<const float> values, bool mixer = false);
 

@@ -16,6 +16,7 @@ std::span<const float> guess_scores(Pass& pass, ExpertStage stage, ExpertStage l
   const BlockSpec& spec = pass.model.config.blocks[block];
   const bool in_layer = later.layer == stage.layer && later.round > stage.round;
   if (!spec.routed || (later.layer <= stage.layer && !in_layer)) return {};
+  if (pass.model.paths) return path_scores(pass, later);
   auto& next = pass.w.next;
   const BlockWeights& weights = pass.model.blocks[block];
   const RouterWeights& weights_of_router =

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "kernels/interleave.h"
+#include "model/path_predictor.h"
 
 namespace junto {
 namespace {
@@ -126,6 +127,11 @@ std::unique_ptr<ExpertCache> stream_experts(const Model& model, const Checkpoint
   cache.engine = options.read_engine;
   for (const BlockSpec& block : model.config.blocks) cache.rounds.push_back(block.routed ? block.moe.rounds.count : 1);
   cache.prefetch = mapped ? PrefetchRule() : options.prefetch;
+  if (cache.prefetch.rule == Prefetch::kPath) {
+    if (!options.paths)
+      fail("--prefetch", "is " + std::string(prefetch_name(cache.prefetch)) + ", which needs a predictor");
+    expect_paths_of(*options.paths, model.config, model.path);
+  }
   if (!mapped && options.past) cache.past = fitting_routes(*options.past, layers, cache.rounds, model.path);
   return std::make_unique<ExpertCache>(std::move(layers), std::move(readers), cache, model.path);
 }

@@ -7,7 +7,10 @@
 #include <vector>
 
 #include "base/error.h"
+#include "format/test_directory.h"
 #include "model/decoder.h"
+#include "model/path_predictor.h"
+#include "model/test_path_predictor.h"
 
 namespace junto {
 namespace {
@@ -79,11 +82,20 @@ TEST_P(Streaming, NoGuessChangesABit) {
   options.pool = &pool;
   const std::vector<float> expected = logits_of(load_model(path(), options), pool);
   options.expert_memory = 150000;
-  const auto past = made_up_routes(*load_model(path(), options));
+  const std::shared_ptr<Model> streamed = load_model(path(), options);
+  const auto past = made_up_routes(*streamed);
+  const TestDirectory directory;
+  write_path_predictor(directory.path("paths.gguf"), past->experts, streamed->config.vocab_size);
   for (const NamedPrefetch& named : all_prefetch_rules()) {
     options.prefetch = named.rule;
     options.evict = named.rule.ahead > 1 ? Evict::kPredicted : Evict::kLayer;
     options.past = named.rule.rule == Prefetch::kOracle || named.rule.ahead > 1 ? past : nullptr;
+    if (named.rule.rule == Prefetch::kPath) {
+      if (!options.paths) {
+        EXPECT_THROW(load_model(path(), options), Error);
+      }
+      options.paths = load_path_predictor(directory.path("paths.gguf"));
+    }
     expect_the_bits_of(expected, path(), options, pool);
   }
   PastRoutes other = *past;

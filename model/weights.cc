@@ -362,7 +362,7 @@ void Loader::load(Model& model) {
     model.output.bias = tensors_.vector_or_empty("output.bias", config_.vocab_size);
     tensors_.adapters().attach("output.weight", model.output);
   } else {
-    model.output = tensors_.linear("output", config_.vocab_size, hidden_);
+    model.output = tensors_.linear("output", config_.outputs(), hidden_);
   }
   std::vector<std::vector<ExpertWeights>> experts;
   for (std::size_t b = 0; b < config_.blocks.size(); ++b) {
@@ -428,6 +428,7 @@ std::shared_ptr<Model> load_model(const Checkpoint& checkpoint, const LoadOption
   if (options.past && options.prefetch.rule == Prefetch::kOracle) model->can_narrow = false;
   const bool lazy = options.lazy_experts && options.pool != nullptr && has_experts_to_interleave(*model);
   if (options.expert_memory > 0 || lazy) model->cache = stream_experts(*model, checkpoint, packed, options);
+  if (model->cache && model->cache->prefetch().rule == Prefetch::kPath) model->paths = options.paths;
   source.config = model->config;
   model->fingerprint = fingerprint_of(source, adapters);
   for (const auto& [name, tensor] : source.tensors) {

@@ -77,9 +77,10 @@ struct Model {
   ModelConfig config;
   Tensor token_embedding;  // [V, D]
   NormWeights output_norm;
-  Linear output;  // [V, D]
+  Linear output;  // [config.outputs(), D]
   std::vector<BlockWeights> blocks;
   std::unique_ptr<ExpertStore> experts;  // by block
+  std::shared_ptr<const Model> paths;    // of Prefetch::kPath: what predicts the experts of a token
   std::unique_ptr<ExpertCache> cache;    // where experts are streamed: those of `experts` then lie in the file
   bool carries_logits = false;           // some router reads the logits of the routed layer below
   std::vector<bool> keeps_input;         // [blocks]: a router above reads what this block's experts read
@@ -111,6 +112,8 @@ struct LoadOptions {
   PrefetchRule prefetch = {};
   /// What Prefetch::kTable learns from beforehand, and what kOracle knows, which needs it.
   std::shared_ptr<const PastRoutes> past = {};
+  /// For Prefetch::kPath, which needs it: load_path_predictor() (model/path_predictor.h).
+  std::shared_ptr<const Model> paths = {};
   /// Low-rank updates of linear layers (model/adapter.h).
   std::vector<AdapterRequest> adapters = {};
   /// Tensors taken so far and in all.

@@ -286,7 +286,7 @@ void ExpertCache::guess_later(int stage, std::size_t count, const NextScores& ne
   const auto closed = std::ranges::find(guesses_, -1, &Guess::stage);
   if (target < 0 || closed == guesses_.end()) return;
   std::span<const float> scores;
-  if (options_.prefetch.rule == Prefetch::kNextRouter && next_scores) {
+  if (goes_by_scores(options_.prefetch) && next_scores) {
     lock.unlock();
     scores = next_scores(predictor_.stages().stage(target));
     lock.lock();
@@ -298,13 +298,45 @@ void ExpertCache::guess_later(int stage, std::size_t count, const NextScores& ne
   read_guess(*closed);
 }
 
-// What of a guess is in no slot; what is there stays.
-void ExpertCache::read_guess(const Guess& guess) {
+// Where more is predicted than there are slots, later stages keep nothing: the first ones are needed first.
+void ExpertCache::plan_pass(const NextScores& scores) {
+  if (options_.prefetch.rule != Prefetch::kPath) return;
+  const std::lock_guard one_layer(run_mutex_);
+  std::vector<Guess> plan;
+  std::size_t planned = 0;
+  for (int s = 0; s < predictor_.stages().count(); ++s) {
+    const std::size_t count = predictor_.last_asked(s);
+    if (count == 0 || (planned += count) > slots_.size()) break;
+    Guess& guess = plan.emplace_back(Guess{.stage = s, .asks_left = s + 1, .experts = {}});
+    predictor_.predict(s, count, scores(predictor_.stages().stage(s)), guess.experts);
+    if (guess.experts.empty()) return;
+  }
+  const std::lock_guard lock(mutex_);
+  for (const Guess& guess : plan) keep(guess);
+  for (std::size_t s = 0; s < std::min(plan.size(), guesses_.size()); ++s) {
+    if (slots_.size() <= (1 + guesses_.size()) * plan[s].experts.size()) break;
+    const bool open = std::ranges::any_of(guesses_, [&](const Guess& one) { return one.stage == plan[s].stage; });
+    const auto closed = std::ranges::find(guesses_, -1, &Guess::stage);
+    if (open || closed == guesses_.end()) continue;
+    *closed = plan[s];
+    read_guess(*closed);
+  }
+}
+
+// What of a guess is there stays until its stage has run.
+void ExpertCache::keep(const Guess& guess) {
   const int layer = predictor_.stages().stage(guess.stage).layer;
   const std::int64_t kept_to = ask_ + guess.asks_left;
   for (const std::int32_t e : guess.experts) {
     if (Slot* const slot = slot_of(eviction_.cell_of(layer, e))) slot->kept_to = std::max(slot->kept_to, kept_to);
   }
+}
+
+// What of a guess is in no slot; what is there stays.
+void ExpertCache::read_guess(const Guess& guess) {
+  const int layer = predictor_.stages().stage(guess.stage).layer;
+  const std::int64_t kept_to = ask_ + guess.asks_left;
+  keep(guess);
   jobs_.clear();
   std::size_t left = slots_.size() / kGuessShare / guesses_.size();
   for (const std::int32_t e : guess.experts) {

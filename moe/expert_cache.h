@@ -80,7 +80,7 @@ struct ExpertPlace {
 class ExpertCache {
  public:
   using Compute = std::function<void(std::span<const std::int32_t> experts)>;
-  /// What Prefetch::kNextRouter goes by: scores [E] of a later stage's experts, empty where it cannot tell.
+  /// What Prefetch::kNextRouter and kPath go by: scores [E] of a later stage's experts, empty where they cannot tell.
   using NextScores = std::function<std::span<const float>(ExpertStage stage)>;
 
   /// experts [layers][E]; those without matrices have no places and are never asked for. Throws Error naming `where`
@@ -96,6 +96,12 @@ class ExpertCache {
   /// for. `rows` chose the experts: what Prefetch::kOracle counts tokens by.
   void run(ExpertStage stage, std::span<const std::int32_t> experts, const Compute& compute,
            const NextScores& next_scores = nullptr, std::int64_t rows = 1);
+
+  /// Before the first stage of a pass, with Prefetch::kPath (nothing otherwise): all stages of the pass are predicted.
+  /// What they will ask for and is in a slot stays until its stage has run; what the first stages (as many as the rule
+  /// guesses ahead) lack is read. ExpertFlow's plan (arXiv 2410.17954), whose corrections are those of any guess: a
+  /// wrong one is dropped when its stage has spoken, a missing expert is read before all guesses.
+  void plan_pass(const NextScores& scores);
 
   /// An expert that compute() was called with, until it returns.
   const ExpertWeights* expert(int layer, std::int32_t expert) const;
@@ -154,6 +160,7 @@ class ExpertCache {
   void close(Guess& guess);
   void abandon(Slot& slot, std::int32_t index);
   void guess_later(int stage, std::size_t count, const NextScores& next_scores, std::unique_lock<std::mutex>& lock);
+  void keep(const Guess& guess);
   void read_guess(const Guess& guess);
   bool is_kept(const Slot& slot) const { return slot.kept_to > ask_; }
   Slot* slot_of(std::int32_t cell);

@@ -150,7 +150,7 @@ TEST_F(ExpertCacheTest, AnyBudgetAndPolicyGivesTheStoredWeights) {
 
 constexpr PrefetchRule kRules[] = {
     Prefetch::kPreviousToken, Prefetch::kPreviousLayer, Prefetch::kNextRouter, {Prefetch::kNextRouter, 2},
-    Prefetch::kFrequency,     Prefetch::kTable,         {Prefetch::kTable, 2},
+    Prefetch::kFrequency,     Prefetch::kTable,         {Prefetch::kTable, 2}, Prefetch::kPath,
 };
 
 TEST_F(ExpertCacheTest, AnyGuessGivesTheStoredWeights) {
@@ -219,6 +219,32 @@ TEST_F(ExpertCacheTest, ARightGuessIsAHitWhereNobodyWaitedAndAWrongOneIsWasted) 
   EXPECT_EQ(c.guessed, 2);
   EXPECT_EQ(c.guessed_right, 1);
   EXPECT_EQ(c.guessable, 2);
+}
+
+// ExpertFlow's plan: all stages of a token are predicted before its first one.
+TEST_F(ExpertCacheTest, APlanReadsTheFirstStageAndKeepsWhatLaterStagesAreToAskFor) {
+  const auto cache = make_cache(bytes_of_slots(9), Evict::kLru, Prefetch::kPath);
+  const std::vector<std::vector<float>> scores = {{0, 0, 0, 0, 0, 1}, {0, 0, 0, 1, 0, 0}, {1, 0, 0, 0, 0, 0}};
+  int asked = 0;
+  const auto plan = [&](ExpertStage stage) {
+    ++asked;
+    return std::span<const float>(scores[static_cast<std::size_t>(stage.layer)]);
+  };
+  cache->plan_pass(plan);
+  EXPECT_EQ(asked, 0);  // how many a stage asks for is not known yet
+  for (int layer = 0; layer < kLayers; ++layer) expect_right(*cache, layer, {layer == 1 ? 3 : 1});
+  for (const int e : {0, 2, 3, 4, 5}) expect_right(*cache, 2, {e});  // expert 0 of layer 2 comes in, slots are full
+  expect_right(*cache, 1, {0});
+  const std::int64_t before = cache->counters().bytes_read;
+  cache->plan_pass(plan);
+  EXPECT_EQ(asked, kLayers);
+  while (cache->counters().bytes_read < before + stored_bytes_) std::this_thread::yield();  // expert 5 of layer 0
+  const std::int64_t misses = cache->counters().misses;
+  expect_right(*cache, 0, {2, 5});  // 2 comes in and sends away the least recently used but what is planned
+  expect_right(*cache, 1, {3});
+  EXPECT_EQ(cache->counters().prefetch_hits, 1);
+  EXPECT_EQ(cache->counters().misses, misses + 1);
+  EXPECT_EQ(cache->counters().guessed_right, 1);
 }
 
 TEST_F(ExpertCacheTest, AGuessTwoStagesAheadIsJudgedWhenItsStageRuns) {

@@ -16,6 +16,8 @@ constexpr NamedPrefetch kPrefetchRules[] = {
     {"next-router:2", {Prefetch::kNextRouter, 2}},
     {"table", Prefetch::kTable},
     {"table:2", {Prefetch::kTable, 2}},
+    {"path", Prefetch::kPath},
+    {"path:2", {Prefetch::kPath, 2}},
     {"previous-token", Prefetch::kPreviousToken},
     {"previous-layer", Prefetch::kPreviousLayer},
     {"frequency", Prefetch::kFrequency},
@@ -114,6 +116,7 @@ void Predictor::predict(int stage, std::size_t count, std::span<const float> sco
       if (last_stage_ >= 0) mark_likely(last_[static_cast<std::size_t>(last_stage_)]);
       break;
     case Prefetch::kNextRouter:
+    case Prefetch::kPath:
       std::copy_n(scores.begin(), std::min(scores.size(), likely_.size()), likely_.begin());
       break;
     case Prefetch::kFrequency:

@@ -21,6 +21,7 @@ enum class Prefetch : std::uint8_t {
   kNextRouter,     // what the stage's router says of the hidden state that an earlier stage reads
   kFrequency,      // what the stage asked for most, with the half life of Eviction
   kTable,          // what followed the experts that an earlier stage asked for, by all uses so far
+  kPath,           // what a trained model says of the token, of all stages at once (ExpertFlow's path predictor)
   kOracle,         // what a trace of the same run says: the bound, only where the future is known
 };
 
@@ -40,6 +41,11 @@ struct NamedPrefetch {
 };
 std::span<const NamedPrefetch> all_prefetch_rules();
 
+/// Whether the rule goes by scores that its caller has: of the model's routers, or of a predictor of paths.
+constexpr bool goes_by_scores(PrefetchRule rule) {
+  return rule.rule == Prefetch::kNextRouter || rule.rule == Prefetch::kPath;
+}
+
 /// Parses what an option names. Throws Error naming the option and what is allowed.
 PrefetchRule parse_prefetch(std::string_view name, std::string_view option = "--prefetch");
 std::string_view prefetch_name(PrefetchRule rule);
@@ -58,12 +64,15 @@ class Predictor {
   /// A stage asked for these, for that many rows.
   void used(int stage, std::span<const std::int32_t> experts, std::int64_t rows = 1);
 
+  /// How many experts the stage asked for last.
+  std::size_t last_asked(int stage) const { return last_[static_cast<std::size_t>(stage)].size(); }
+
   /// The stage to guess while `stage` runs; -1 where no token has as many others.
   int target(int stage) const { return rule_.ahead < stages_.count() ? stages_.after(stage, rule_.ahead) : -1; }
 
   /// At most `count` experts of `stage`, likeliest first, those of equal likelihood by id, in `out`; none where the
-  /// rule knows nothing. `scores` [E], larger is likelier, 0: not at all; of kNextRouter only, empty where there are
-  /// none.
+  /// rule knows nothing. `scores` [E], larger is likelier, 0: not at all; of rules that go by them, empty where there
+  /// are none.
   void predict(int stage, std::size_t count, std::span<const float> scores, std::vector<std::int32_t>& out);
 
  private:

@@ -32,6 +32,7 @@ TEST(Predictor, EachRuleGuessesWhatItSays) {
   EXPECT_EQ(guess(Prefetch::kPreviousLayer, 4, scores), (Ids{1, 3}));
   EXPECT_EQ(guess(Prefetch::kNextRouter, 2, scores), (Ids{2, 3}));
   EXPECT_EQ(guess(Prefetch::kNextRouter, 4, {}), Ids());
+  EXPECT_EQ(guess(Prefetch::kPath, 3, scores), (Ids{2, 3, 1}));
   EXPECT_EQ(guess(Prefetch::kFrequency, 4, scores), (Ids{2, 0, 1}));
   EXPECT_EQ(guess(Prefetch::kFrequency, 1, scores), (Ids{2}));
   EXPECT_EQ(guess(Prefetch::kTable, 2, scores), (Ids{2, 0}));  // 3 was followed by 1, 2 and by 0, 2, and alone by these
@@ -107,8 +108,8 @@ TEST(Predictor, NamesComeBackAndAnUnknownOneNamesThoseThereAre) {
     ADD_FAILURE() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(std::string(error.what()),
-              "--predict: is table:3, expected none, next-router, next-router:2, table, table:2, previous-token, "
-              "previous-layer, frequency, oracle or oracle:2");
+              "--predict: is table:3, expected none, next-router, next-router:2, table, table:2, path, path:2, "
+              "previous-token, previous-layer, frequency, oracle or oracle:2");
   }
 }
 

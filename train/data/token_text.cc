@@ -11,41 +11,28 @@
 #include "base/file.h"
 #include "base/random.h"
 #include "cli/fetch.h"
+#include "cli/session.h"
 #include "compress/synth_tokenizer.h"
 #include "format/checkpoint.h"
 #include "format/tokenizer/train_bpe.h"
 #include "moe/json_fields.h"
+#include "train/data/path_text.h"
 
 namespace junto {
 namespace {
 
 constexpr std::size_t kMaxTokenizerBytes = std::size_t{256} << 20;
 
-/// FNV-1a, then mixed: which documents validate does not change when others come or go.
-double share_of(std::string_view document) {
-  std::uint64_t hash = 0xcbf29ce484222325ull;
-  for (const char c : document) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
-  return Random(hash).uniform();
-}
-
 struct Document {
   std::string text;
   bool validates;
 };
 
-std::string text_path(const std::string& file) {
-  constexpr std::string_view kCache = "cache:";
-  if (!file.starts_with(kCache)) return file;
-  const std::string path = cache_directory() + "/" + file.substr(kCache.size());
-  if (!std::filesystem::exists(path)) fail(file, path + " is not there; scripts/fetch-data brings the texts");
-  return path;
-}
-
 std::vector<Document> read_documents(const TokenTextOptions& options) {
   std::vector<Document> documents;
   const auto add = [&](std::string_view text) {
     if (text.empty()) return;
-    documents.push_back({std::string(text), share_of(text) < static_cast<double>(options.validation_share)});
+    documents.push_back({std::string(text), share_of_document(text) < static_cast<double>(options.validation_share)});
   };
   const auto add_parts = [&](std::string_view rest) {
     while (!options.separator.empty()) {
@@ -113,7 +100,7 @@ std::optional<Tokenizer> choose_tokenizer(const TokenTextOptions& options, const
     return std::nullopt;
   }
   Tokenizer tokenizer = options.tokenizer.empty() ? trained_tokenizer(options, documents, text)
-                                                  : given_tokenizer(text_path(options.tokenizer), text);
+                                                  : given_tokenizer(model_path(text_path(options.tokenizer)), text);
   text.vocabulary = tokenizer.vocab_size();
   text.end_of_text = end_of_text(options, tokenizer);
   if (text.tokenizer.tokens.empty())
@@ -124,17 +111,24 @@ std::optional<Tokenizer> choose_tokenizer(const TokenTextOptions& options, const
   return tokenizer;
 }
 
-void fill(const TokenIds& text, std::int64_t begin, std::int64_t length, std::int64_t row, TokenBatch& batch) {
+void fill(const TokenIds& text, const PathLabels& paths, std::int64_t begin, std::int64_t length, std::int64_t row,
+          TokenBatch& batch) {
   std::int64_t* inputs = batch.inputs.data_ptr<std::int64_t>() + row * length;
   std::int64_t* targets = batch.targets.data_ptr<std::int64_t>() + row * length;
   for (std::int64_t i = 0; i < length; ++i) {
     inputs[i] = text[begin + i];
     targets[i] = text[begin + i + 1];
   }
+  if (paths.empty()) return;
+  const std::int64_t outputs = paths.outputs();
+  std::copy_n(paths.asked.begin() + begin * outputs, length * outputs,
+              batch.paths.data_ptr<std::uint8_t>() + row * length * outputs);
 }
 
-TokenBatch empty_batch(std::int64_t sequences, std::int64_t length) {
-  return {at::empty({sequences, length}, at::kLong), at::empty({sequences, length}, at::kLong)};
+TokenBatch empty_batch(std::int64_t sequences, std::int64_t length, const PathLabels& paths) {
+  TokenBatch batch{at::empty({sequences, length}, at::kLong), at::empty({sequences, length}, at::kLong), {}};
+  if (!paths.empty()) batch.paths = at::empty({sequences, length, paths.outputs()}, at::kByte);
+  return batch;
 }
 
 /// A name, or {"path": "a.csv", "column": "body"}.
@@ -158,12 +152,35 @@ TextSource parse_source(const Json& json, std::string_view where, std::size_t in
 
 }  // namespace
 
+double share_of_document(std::string_view document) {
+  // FNV-1a, then mixed: which documents validate does not change when others come or go.
+  std::uint64_t hash = 0xcbf29ce484222325ull;
+  for (const char c : document) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
+  return Random(hash).uniform();
+}
+
+std::string text_path(const std::string& file) {
+  constexpr std::string_view kCache = "cache:";
+  if (!file.starts_with(kCache)) return file;
+  const std::string path = cache_directory() + "/" + file.substr(kCache.size());
+  if (!std::filesystem::exists(path)) fail(file, path + " is not there; scripts/fetch-data brings the texts");
+  return path;
+}
+
+TokenBatch TokenBatch::part(std::int64_t first, std::int64_t sequences) const {
+  TokenBatch out{inputs.narrow(0, first, sequences), targets.narrow(0, first, sequences), {}};
+  if (paths.defined()) out.paths = paths.narrow(0, first, sequences);
+  return out;
+}
+
 TokenTextOptions parse_token_text(const Json& json, std::string_view where) {
   JsonFields fields(json, where, "data");
   TokenTextOptions options;
   fields.required("files", ", expected a list of text files");
-  for (const Json* file : fields.list("files", "a list of names or objects", "Text files, JSON Lines and CSV", 1,
-                                      JsonFields::Elements::kObjectsAndTexts)) {
+  for (const Json* file :
+       fields.list("files", "a list of names or objects",
+                   "Text files, JSON Lines and CSV; or traces (.trace) alone, whose paths are learned", 1,
+                   JsonFields::Elements::kObjectsAndTexts)) {
     options.files.push_back(parse_source(*file, where, options.files.size()));
   }
   fields.read("separator", options.separator, "Of documents inside a plain text; without: a file is one");
@@ -176,15 +193,27 @@ TokenTextOptions parse_token_text(const Json& json, std::string_view where) {
   if (!fields.finish()) return options;
   if (options.vocabulary > 0 && !options.tokenizer.empty())
     fields.fail_at("vocabulary", "set, expected nothing beside a tokenizer");
+  const auto traces = std::ranges::count_if(options.files, &TextSource::is_trace);
+  if (traces > 0 && traces < std::ssize(options.files))
+    fields.fail_at("files", "both traces and texts, expected one of them");
+  if (traces > 0 && options.tokenizer.empty())
+    fields.fail_at("tokenizer", "missing, expected that of the model that the traces are of");
   if (options.tokenizer.empty() && !options.end_of_text.empty())
     fields.fail_at("end_of_text", "set, expected nothing without a tokenizer");
   return options;
 }
 
 TokenText read_token_text(const TokenTextOptions& options, std::int64_t length) {
-  const std::vector<Document> documents = read_documents(options);
   TokenText text;
+  const auto check = [&](const TokenIds& part, const char* name) {
+    if (std::ssize(part) > length) return;
+    fail(options.files.front().path, std::string("data: ") + name + " text has " + std::to_string(part.size()) +
+                                         " tokens, expected more than " + std::to_string(length) + " (batch.length)");
+  };
+  const bool traces = options.files.front().is_trace();
+  const std::vector<Document> documents = traces ? std::vector<Document>() : read_documents(options);
   const std::optional<Tokenizer> tokenizer = choose_tokenizer(options, documents, text);
+  if (traces) read_path_text(options, text);
   for (const Document& document : documents) {
     TokenIds& part = document.validates ? text.validation : text.train;
     ++(document.validates ? text.validation_documents : text.train_documents);
@@ -198,32 +227,28 @@ TokenText read_token_text(const TokenTextOptions& options, std::int64_t length) 
     }
     part.push_back(text.end_of_text);
   }
-  const auto check = [&](const TokenIds& part, const char* name) {
-    if (std::ssize(part) > length) return;
-    fail(options.files.front().path, std::string("data: ") + name + " text has " + std::to_string(part.size()) +
-                                         " tokens, expected more than " + std::to_string(length) + " (batch.length)");
-  };
   check(text.train, "training");
   if (options.validation_share > 0.0f) check(text.validation, "validation");
   return text;
 }
 
 TokenBatch draw_batch(const TokenIds& text, std::int64_t sequences, std::int64_t length, std::uint64_t seed,
-                      std::int64_t step) {
-  TokenBatch batch = empty_batch(sequences, length);
+                      std::int64_t step, const PathLabels& paths) {
+  TokenBatch batch = empty_batch(sequences, length, paths);
   Random random(seed ^ Random(static_cast<std::uint64_t>(step)).next());
   const std::uint64_t begins = text.size() - static_cast<std::size_t>(length);
   for (std::int64_t row = 0; row < sequences; ++row) {
-    fill(text, static_cast<std::int64_t>(random.next() % begins), length, row, batch);
+    fill(text, paths, static_cast<std::int64_t>(random.next() % begins), length, row, batch);
   }
   return batch;
 }
 
-TokenBatch span_batch(const TokenIds& text, std::int64_t first, std::int64_t sequences, std::int64_t length) {
+TokenBatch span_batch(const TokenIds& text, std::int64_t first, std::int64_t sequences, std::int64_t length,
+                      const PathLabels& paths) {
   const std::int64_t spans = (static_cast<std::int64_t>(text.size()) - 1) / length;
   sequences = std::max<std::int64_t>(0, std::min(sequences, spans - first));
-  TokenBatch batch = empty_batch(sequences, length);
-  for (std::int64_t row = 0; row < sequences; ++row) fill(text, (first + row) * length, length, row, batch);
+  TokenBatch batch = empty_batch(sequences, length, paths);
+  for (std::int64_t row = 0; row < sequences; ++row) fill(text, paths, (first + row) * length, length, row, batch);
   return batch;
 }
 

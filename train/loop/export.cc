@@ -7,6 +7,7 @@
 
 #include "format/gguf.h"
 #include "model/config.h"
+#include "model/stored_paths.h"
 #include "model/stored_routing.h"
 #include "moe/json_fields.h"
 #include "train/loop/model_tensors.h"
@@ -98,14 +99,17 @@ void export_gguf(const LanguageModel& model, const GgufTokenizerData& tokenizer,
   metadata.set("general.name", name);
   metadata.set("junto.base_architecture", config["architectures"][0].get<std::string>());
   metadata.set("junto.config", config.dump());
+  if (!shape.path_experts.empty()) metadata.set(kStoredPathsKey, stored_paths(shape.path_experts).dump());
   if (const std::optional<Json> routing = routing_of(shape)) metadata.set("junto.router", routing->dump());
-  GgufTokenizerData stored = tokenizer;
-  for (std::int64_t id = std::ssize(stored.tokens); id < shape.vocabulary; ++id) {  // rows without a token
-    stored.types.resize(static_cast<std::size_t>(id), 1);
-    stored.tokens.push_back("[PAD" + std::to_string(id) + "]");
-    stored.types.push_back(5);
+  if (shape.path_experts.empty()) {  // a predictor of paths reads the ids of another model
+    GgufTokenizerData stored = tokenizer;
+    for (std::int64_t id = std::ssize(stored.tokens); id < shape.vocabulary; ++id) {  // rows without a token
+      stored.types.resize(static_cast<std::size_t>(id), 1);
+      stored.tokens.push_back("[PAD" + std::to_string(id) + "]");
+      stored.types.push_back(5);
+    }
+    store_tokenizer(stored, metadata);
   }
-  store_tokenizer(stored, metadata);
 
   Tensors tensors;
   tensors.add("token_embd.weight", model.embedding());

@@ -57,7 +57,7 @@ Ledger work_of_batch(const LanguageModelShape& s, std::int64_t tokens, std::int6
   constexpr double kBackward = 3.0;  // forward, and two products of the same size backward
   const double of_blocks = kBackward + (recomputed ? 1.0 : 0.0);
   const double T = static_cast<double>(tokens), D = static_cast<double>(s.hidden);
-  const double V = static_cast<double>(s.vocabulary), E = s.router.experts;
+  const double V = static_cast<double>(s.outputs()), E = s.router.experts;
   const double q = static_cast<double>(s.heads * s.head_dim), kv = static_cast<double>(s.kv_heads * s.head_dim);
   const double layers = static_cast<double>(s.layers), dense_layers = static_cast<double>(s.dense_layers);
   const double routed = layers - dense_layers;

@@ -19,8 +19,13 @@
 namespace junto {
 namespace {
 
-at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets) {
-  return at::cross_entropy_loss(logits, targets.reshape({-1}));
+/// Nats a token. Of paths (ExpertFlow): each expert of each stage is a yes or no of its own, and a token's are summed;
+/// the paper's loss is the mean over them, which the optimiser's steps do not tell apart.
+at::Tensor loss_of(const at::Tensor& logits, const TokenBatch& batch) {
+  if (!batch.paths.defined()) return at::cross_entropy_loss(logits, batch.targets.reshape({-1}));
+  const at::Tensor asked = batch.paths.reshape(logits.sizes()).to(logits.scalar_type());
+  return at::binary_cross_entropy_with_logits(logits, asked, {}, {}, at::Reduction::Sum) /
+         static_cast<double>(logits.size(0));
 }
 
 /// Scores whose rows add up to 1, as losses of balance take them.
@@ -39,8 +44,22 @@ at::Tensor balance_of_routing(const LossOptions& losses, const RouterSpec& route
   return balance_loss(scores, routed.asked(), LoadShare::kOfUnits, {}, weights, &ranks);
 }
 
+/// A model of paths has a head of its own.
+void fit_paths(Recipe& recipe, const std::vector<int>& experts) {
+  if (experts.empty()) return;
+  const auto refuse = [](bool wrong, const std::string& field, const std::string& expected) {
+    if (wrong) fail("recipe", field + ", expected " + expected + " with traces in data.files");
+  };
+  refuse(!recipe.checkpoint.empty(), "model.checkpoint is set", "a shape");
+  refuse(recipe.json.at("model").value("tied_embeddings", false), "model.tied_embeddings is true", "false");
+  refuse(recipe.run.huggingface, "run.huggingface is true", "false");
+  recipe.model.tied_embeddings = false;
+  recipe.model.path_experts = experts;
+}
+
 /// The model gets a row for each token of the text, or as many more as its recipe says.
-Recipe fit_vocabulary(Recipe recipe, const TokenText& text) {
+Recipe fit_to_text(Recipe recipe, const TokenText& text) {
+  fit_paths(recipe, text.train_paths.experts);
   if (recipe.checkpoint.empty() && !recipe.json.at("model").contains("vocabulary"))
     recipe.model.vocabulary = text.vocabulary;
   if (recipe.model.vocabulary < text.vocabulary) {
@@ -55,7 +74,7 @@ Recipe fit_vocabulary(Recipe recipe, const TokenText& text) {
 Trainer::Trainer(Recipe recipe, Exchange& exchange)
     : exchange_(exchange),
       text_(read_token_text(recipe.data, recipe.batch.length)),
-      recipe_(fit_vocabulary(std::move(recipe), text_)),
+      recipe_(fit_to_text(std::move(recipe), text_)),
       grid_(check_parts(recipe_, exchange_.ranks())),
       model_(std::make_unique<LanguageModel>(recipe_.model, recipe_.seed, share_of(grid_, recipe_.model))),
       optimizer_(recipe_.optimizer, model_->parameters()) {
@@ -80,7 +99,7 @@ void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses
   const LanguageModel::Output out = model_->forward(
       batch.inputs, &draws, again ? LanguageModel::Activations::kRecomputed : LanguageModel::Activations::kKept,
       &expert_clock_);
-  at::Tensor loss = cross_entropy(out.logits, batch.targets);
+  at::Tensor loss = loss_of(out.logits, batch);
   report.loss += loss.item<double>() * share;
   const double of_layer = out.routed.empty() ? 0.0 : 1.0 / static_cast<double>(out.routed.size());
   const auto add = [&](const at::Tensor& term, double factor, double& sum) {
@@ -218,7 +237,8 @@ StepReport Trainer::train_step() {
   if (!(scalars.router_training == model_->shape().router_training))
     model_->set_routing(model_->shape().router, scalars.router_training);
   Parameters& parameters = model_->parameters();
-  const TokenBatch batch = draw_batch(text_.train, sizes.sequences, sizes.length, recipe_.seed, step());
+  const TokenBatch batch =
+      draw_batch(text_.train, sizes.sequences, sizes.length, recipe_.seed, step(), text_.train_paths);
   StepReport report{.step = step() + 1};
   report.learning_rate =
       static_cast<double>(scalars.optimizer.learning_rate) * learning_rate_share(recipe_.schedule, position());
@@ -228,8 +248,7 @@ StepReport Trainer::train_step() {
   for (std::int64_t i = 0; i < sizes.micro_batches; ++i) {
     const std::int64_t first = i * part + exchange_.rank() * own;
     const DrawPlace draws{.seed = recipe_.seed, .step = step(), .first_unit = first * sizes.length};
-    add_micro_batch({batch.inputs.narrow(0, first, own), batch.targets.narrow(0, first, own)}, scalars.losses, draws,
-                    report, load);
+    add_micro_batch(batch.part(first, own), scalars.losses, draws, report, load);
   }
   parameters.finish_gradients();
   sum_gradients();
@@ -289,13 +308,13 @@ double Trainer::evaluate() {
   for (std::int64_t first = 0; first < recipe_.run.evaluate_spans; first += recipe_.batch.sequences) {
     const TokenBatch batch =
         span_batch(text_.validation, first, std::min(recipe_.batch.sequences, recipe_.run.evaluate_spans - first),
-                   recipe_.batch.length);
+                   recipe_.batch.length, text_.validation_paths);
     if (batch.inputs.numel() == 0) break;
     const std::int64_t all = batch.inputs.size(0), rank = exchange_.rank(), ranks = exchange_.ranks();
     const std::int64_t begin = all * rank / ranks, own = all * (rank + 1) / ranks - begin;
     const std::int64_t from = std::min(begin, all - 1), count = std::max<std::int64_t>(own, 1);
-    const at::Tensor loss = cross_entropy(model_->forward(batch.inputs.narrow(0, from, count)).logits,
-                                          batch.targets.narrow(0, from, count));
+    const TokenBatch part = batch.part(from, count);
+    const at::Tensor loss = loss_of(model_->forward(part.inputs).logits, part);
     const double tokens = static_cast<double>(own * batch.inputs.size(1));
     sums[0] += loss.item<double>() * tokens;
     sums[1] += tokens;

@@ -141,7 +141,7 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::
     }
   }
   norm("output_norm.weight", s.hidden, output_norm_);
-  if (!s.tied_embeddings) matrix("output.weight", {s.vocabulary, s.hidden}, head_, kDeviation);
+  if (!s.tied_embeddings) matrix("output.weight", {s.outputs(), s.hidden}, head_, kDeviation);
   parameters_ = Parameters(requests, seed);
   for (std::int64_t layer = s.dense_layers; layer < s.layers; ++layer) {
     MoeParameters& moe = blocks_[layer];

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <numeric>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,8 +36,16 @@ struct LanguageModelShape : MoeShape {
   std::int64_t dense_width = 0;                // of theirs
   ResidualRule residual;                       // of routed layers
   std::optional<ResidualRule> first_residual;  // of the first of them, where it differs
+  /// Not empty: the head says for each expert of each stage (E of each stands here) whether a token will ask for it, as
+  /// a logit, instead of what token follows (model/path_predictor.h).
+  std::vector<int> path_experts;
   int router_back = 0;  // a router reads what the routed layer so many below reads, where there is one
 
+  /// Rows of the head.
+  std::int64_t outputs() const {
+    return path_experts.empty() ? vocabulary
+                                : std::accumulate(path_experts.begin(), path_experts.end(), std::int64_t{0});
+  }
   bool routed(std::int64_t layer) const { return layer >= dense_layers; }
   const ResidualRule& residual_of(std::int64_t layer) const {
     return layer == dense_layers && first_residual ? *first_residual : residual;
@@ -55,7 +64,7 @@ class LanguageModel {
   LanguageModel& operator=(const LanguageModel&) = delete;
 
   struct Output {
-    at::Tensor logits;                // [sequences * length, V]
+    at::Tensor logits;                // [sequences * length, shape.outputs()]
     std::vector<RoutedUnits> routed;  // of each routing: routed layers in order, each with its rounds
   };
   /// Whether a block's activations are kept for backward, or its input alone, and backward computes them again.

@@ -11,19 +11,19 @@
 namespace junto {
 namespace {
 
-constexpr double kNone = -std::numeric_limits<double>::infinity();
+constexpr double kNoLogit = -std::numeric_limits<double>::infinity();
 enum MixerDraw : std::uint64_t { kExpert = 11, kPoint = 12 };
 
 /// out[e]: logit e is too far below `best` to be compared with it, or no candidate.
 void leave_out_far(const SparseMixer& rule, const float* row, std::int64_t experts, float best, bool* out) {
   for (std::int64_t e = 0; e < experts; ++e) {
-    out[e] = (best - row[e]) / std::max(std::abs(row[e]), best) > 2.0f * rule.jitter_eps || !(row[e] > kNone);
+    out[e] = (best - row[e]) / std::max(std::abs(row[e]), best) > 2.0f * rule.jitter_eps || !(row[e] > kNoLogit);
   }
 }
 
 at::Tensor weights_over(const at::Tensor& logits, const at::Tensor& left_out, const at::Tensor& unit_of_slot,
                         const at::Tensor& expert_of_slot) {
-  const at::Tensor rows = logits.index_select(0, unit_of_slot).masked_fill(left_out, kNone);
+  const at::Tensor rows = logits.index_select(0, unit_of_slot).masked_fill(left_out, kNoLogit);
   return at::softmax(rows, 1).gather(1, expert_of_slot.unsqueeze(1)).squeeze(1);
 }
 
@@ -66,11 +66,11 @@ SampledMixer sample_sparse_mixer(const SparseMixer& rule, const at::Tensor& logi
     std::copy(from, from + experts, row.begin());
     for (int round = 0; round < std::min<std::int64_t>(rule.k, experts); ++round) {
       const auto best = static_cast<std::int64_t>(std::max_element(row.begin(), row.end()) - row.begin());
-      if (!(row[best] > kNone)) break;
+      if (!(row[best] > kNoLogit)) break;
       bool* mask = left_out.data_ptr<bool>() + out.plan.slots() * experts;
       leave_out_far(rule, row.data(), experts, row[best], mask);
       std::int64_t drawn = best;
-      double highest = kNone;
+      double highest = kNoLogit;
       for (std::int64_t e = 0; e < experts; ++e) {
         if (mask[e]) continue;
         const double value = static_cast<double>(row[e]) + of_expert.gumbel(unit, round * experts + e);

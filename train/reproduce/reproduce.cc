@@ -102,11 +102,12 @@ class Runner {
         if (!is_kept(one)) left += pace_.seconds_of(planned_flops(setting_.experiment, one, trunk));
       }
     }
-    std::fprintf(stderr, "%s %s: %s seed %lld, rate %s: %.4f bits a byte, %.1f s (%zu of %zu%s)\n",
+    const std::string metric = loss_metric_of(row.at("metrics"));
+    std::fprintf(stderr, "%s %s: %s seed %lld, rate %s: %.4f bits a %s, %.1f s (%zu of %zu%s)\n",
                  setting_.experiment.slug.c_str(), label_.c_str(), run.arm.c_str(), static_cast<long long>(run.seed),
                  row.at("learning_rate").dump().c_str(),
-                 row.at("metrics").at(run.tuning ? "tune_bits_per_byte" : "bits_per_byte").get<double>(),
-                 row.at("seconds").get<double>(), done_, total_,
+                 row.at("metrics").at((run.tuning ? "tune_" : "") + metric).get<double>(),
+                 metric == "path_bits" ? "path" : "byte", row.at("seconds").get<double>(), done_, total_,
                  left > 0.0 ? (", " + format_duration(left) + " left").c_str() : "");
   }
 
@@ -251,7 +252,10 @@ std::vector<double> chosen_rates(const Experiment& experiment, const std::vector
     const std::string& tuned = arm.tuned_as.empty() ? arm.name : arm.tuned_as;
     std::map<double, std::vector<double>> losses;
     for (const Json& row : rows) {
-      if (row.at("arm") == tuned) losses[row.at("learning_rate")].push_back(row.at("metrics").at("tune_bits_per_byte"));
+      if (row.at("arm") == tuned) {
+        const Json& metrics = row.at("metrics");
+        losses[row.at("learning_rate")].push_back(metrics.at("tune_" + loss_metric_of(metrics)));
+      }
     }
     if (losses.empty()) fail(experiment.slug, "no learning rate of arm " + tuned + " has run");
     const auto mean = [](const auto& entry) { return mean_interval(entry.second).mean; };

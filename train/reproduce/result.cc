@@ -75,7 +75,8 @@ Json noise_of(const Experiment& experiment, const std::vector<RunMetrics>& runs)
   Claim again;
   again.arm = kNoiseArm, again.against = experiment.noise;
   Json out = {{"arm", experiment.noise}};
-  for (const char* metric : {"bits_per_byte", "corrupted_bits_per_byte", "max_violation", "rows_per_token"}) {
+  for (const char* metric :
+       {"bits_per_byte", "path_bits", "recall", "corrupted_bits_per_byte", "max_violation", "rows_per_token"}) {
     again.metric = metric;
     const ClaimOutcome outcome = decide({again}, runs).front();
     if (outcome.interval.count > 0) out["metrics"][metric] = json_of(outcome.interval);
@@ -91,7 +92,9 @@ Json json_of_arm(const Setting& setting, const Arm& arm, double rate, const std:
   out["recipe"].erase("run");
   out["recipe"].erase("seed");
   out["recipe"]["data"]["files"] = Json::array();
-  for (const DomainText& text : setting.texts) out["recipe"]["data"]["files"].push_back(text.file);
+  for (const DomainText& text : setting.texts) {
+    if (!text.held_out) out["recipe"]["data"]["files"].push_back(text.file);
+  }
   const auto keep = [&](const char* key, const std::vector<Json>& from) {
     out[key] = Json::array();
     for (const Json& row : from) {
@@ -145,6 +148,7 @@ Json result_of(const Setting& setting, const std::vector<double>& rates, const s
               {"changed_files", output_of("git status --porcelain -- train moe 2>/dev/null | wc -l")},
               {"machine", to_json(setting.machine)},
               {"texts", Json::array()},
+              {"loss_metric", rows.empty() ? "bits_per_byte" : loss_metric_of(rows.front().at("metrics"))},
               {"learning_rates", experiment.learning_rates},
               {"seconds", seconds},
               {"flops", flops},
@@ -167,20 +171,22 @@ Json result_of(const Setting& setting, const std::vector<double>& rates, const s
 }
 
 std::string describe(const Json& result) {
-  constexpr std::array<const char*, 3> kMetrics = {"bits_per_byte", "max_violation", "rows_per_token"};
+  const bool paths = result.at("loss_metric") == "path_bits";
+  const std::array<const char*, 3> metrics = paths ? std::array{"path_bits", "recall", "recall.held_out"}
+                                                   : std::array{"bits_per_byte", "max_violation", "rows_per_token"};
   Table arms{{{"arm"},
               {"rate", Align::kRight},
               {"seeds", Align::kRight},
-              {"bits/byte", Align::kRight},
-              {"MaxVio", Align::kRight},
-              {"rows/token", Align::kRight},
+              {paths ? "bits/path" : "bits/byte", Align::kRight},
+              {paths ? "recall" : "MaxVio", Align::kRight},
+              {paths ? "held out" : "rows/token", Align::kRight},
               {"executed", Align::kRight},
               {"s", Align::kRight}},
              {}};
   for (const Json& arm : result.at("arms")) {
     const Json& runs = arm.at("runs");
     std::vector<std::string> row = {arm.at("name"), arm.at("learning_rate").dump(), std::to_string(runs.size())};
-    for (const char* metric : kMetrics) {
+    for (const char* metric : metrics) {
       std::vector<double> values;
       for (const Json& run : runs) {
         if (run.at("metrics").contains(metric)) values.push_back(run.at("metrics").at(metric));

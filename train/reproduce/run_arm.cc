@@ -5,8 +5,13 @@
 #include <chrono>
 
 #include "train/reproduce/arm_run.h"
+#include "train/reproduce/run_path_arm.h"
 
 namespace junto {
+
+std::string loss_metric_of(const Json& metrics) {
+  return metrics.contains("tune_path_bits") ? "path_bits" : "bits_per_byte";
+}
 
 Json recipe_of(const Experiment& experiment, const Run& run, const std::vector<DomainText>& texts,
                const std::string& folder) {
@@ -17,7 +22,9 @@ Json recipe_of(const Experiment& experiment, const Run& run, const std::vector<D
   recipe["name"] = experiment.slug + "/" + run.arm;
   recipe["seed"] = run.seed + arm.seed_offset;
   recipe["data"]["files"] = Json::array();
-  for (const DomainText& text : texts) recipe["data"]["files"].push_back(text.path);
+  for (const DomainText& text : texts) {
+    if (!text.held_out) recipe["data"]["files"].push_back(text.path);
+  }
   recipe["run"]["folder"] = folder;
   if (run.learning_rate > 0.0) recipe["optimizer"]["learning_rate"] = run.learning_rate;
   return recipe;
@@ -25,6 +32,10 @@ Json recipe_of(const Experiment& experiment, const Run& run, const std::vector<D
 
 Json run_arm(const Experiment& experiment, const Run& run, const std::vector<DomainText>& texts,
              const std::string& folder) {
+  if (are_traces(texts)) {
+    Trainer trainer(parse_recipe(recipe_of(experiment, run, texts, folder), experiment.slug + "/" + run.arm));
+    return run_path_arm(trainer, experiment, run, texts);
+  }
   ArmRun arm(experiment, run, texts, folder);
   while (!arm.done()) arm.step();
   return arm.finish();

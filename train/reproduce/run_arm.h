@@ -35,8 +35,15 @@ Json recipe_of(const Experiment& experiment, const Run& run, const std::vector<D
 ///             the logarithm to base 2 of the ratio of the two perplexities
 ///   layers    [{experts_per_token, load}], of each routing
 ///   token_loss, token_experts    of the first test tokens of each domain
+/// Of an experiment with traces, whose model predicts paths (measure_paths.h), instead of bits_per_byte and routing:
+/// path_bits (of a token, all experts), recall, both .<domain> too, of the texts to test that are trained on; recall of
+/// guesses that nothing is trained for as untrained.<name>, what recall is more than that as over.<name>; of held-out
+/// texts recall.held_out, over.<name>.held_out, and recall_lost, by which it is less than recall.
 Json run_arm(const Experiment& experiment, const Run& run, const std::vector<DomainText>& texts,
              const std::string& folder);
+
+/// What a run is tuned by, and drawn: path_bits where `metrics` of a row are of paths, else bits_per_byte.
+std::string loss_metric_of(const Json& metrics);
 
 /// Executed FLOP and seconds of a step, from `steps` steps that are then forgotten, and bytes of the process's peak.
 struct StepCost {

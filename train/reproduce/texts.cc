@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/sha256.h"
+#include "train/data/path_text.h"
 
 namespace junto {
 namespace {
@@ -21,6 +22,45 @@ std::int64_t documents_in(const TokenIds& text, std::int32_t end_of_text) {
   return std::count(text.begin(), text.end(), end_of_text);
 }
 
+DomainText read_domain(const Experiment& experiment, const TextFile& file, bool held_out, const std::string& folder,
+                       std::int64_t length) {
+  DomainText text{.domain = file.domain, .file = file.path, .path = folder + "/" + file.path};
+  text.held_out = held_out;
+  if (!std::filesystem::exists(text.path)) {
+    fail(text.path, "is missing" + (experiment.fetch.empty() ? "" : ": run " + experiment.fetch));
+  }
+  text.sha256 = sha256_of_file(text.path);
+  Json options = experiment.recipe.value("data", Json::object());
+  options["files"] = {text.path};
+  if (held_out) options["validation_share"] = 0.0;
+  TokenText read = read_token_text(parse_token_text(options, experiment.slug), length);
+  text.end_of_text = read.end_of_text;
+  const bool paths = !read.train_paths.empty();
+  if (held_out) {
+    if (!paths) fail(text.path, "is held_out and no trace, expected texts to test alone with traces");
+    text.test = std::move(read.train), text.test_paths = std::move(read.train_paths);
+    text.test_documents = read.train_documents;
+    return text;
+  }
+  if (paths) {
+    split_path_documents(read, false, text.tune, text.tune_paths);
+    split_path_documents(read, true, text.test, text.test_paths);
+    text.test_documents = read.validation_documents / 2;
+    text.tune_documents = read.validation_documents - text.test_documents;
+  } else {
+    split_documents(read.validation, read.end_of_text, text.tune, text.test);
+    text.tune_documents = documents_in(text.tune, read.end_of_text);
+    text.test_documents = documents_in(text.test, read.end_of_text);
+  }
+  for (const auto* part : {&text.tune, &text.test}) {
+    if (static_cast<std::int64_t>(part->size()) > length) continue;
+    fail(text.path, std::string("data: its text to ") + (part == &text.tune ? "tune" : "test") + " has " +
+                        std::to_string(part->size()) + " tokens, expected more than " + std::to_string(length) +
+                        " (batch.length): raise data.validation_share");
+  }
+  return text;
+}
+
 }  // namespace
 
 void split_documents(const TokenIds& text, std::int32_t end_of_text, TokenIds& first, TokenIds& second) {
@@ -34,29 +74,14 @@ void split_documents(const TokenIds& text, std::int32_t end_of_text, TokenIds& f
   }
 }
 
+bool are_traces(const std::vector<DomainText>& texts) {
+  return !texts.empty() && !texts.front().test_paths.empty();
+}
+
 std::vector<DomainText> read_texts(const Experiment& experiment, const std::string& folder, std::int64_t length) {
   std::vector<DomainText> out;
-  for (const TextFile& file : experiment.texts) {
-    DomainText text{.domain = file.domain, .file = file.path, .path = folder + "/" + file.path};
-    if (!std::filesystem::exists(text.path)) {
-      fail(text.path, "is missing" + (experiment.fetch.empty() ? "" : ": run " + experiment.fetch));
-    }
-    text.sha256 = sha256_of_file(text.path);
-    Json options = experiment.recipe.value("data", Json::object());
-    options["files"] = {text.path};
-    const TokenText read = read_token_text(parse_token_text(options, experiment.slug), length);
-    text.end_of_text = read.end_of_text;
-    split_documents(read.validation, read.end_of_text, text.tune, text.test);
-    text.tune_documents = documents_in(text.tune, read.end_of_text);
-    text.test_documents = documents_in(text.test, read.end_of_text);
-    for (const auto* part : {&text.tune, &text.test}) {
-      if (static_cast<std::int64_t>(part->size()) > length) continue;
-      fail(text.path, std::string("data: its text to ") + (part == &text.tune ? "tune" : "test") + " has " +
-                          std::to_string(part->size()) + " tokens, expected more than " + std::to_string(length) +
-                          " (batch.length): raise data.validation_share");
-    }
-    out.push_back(std::move(text));
-  }
+  for (const TextFile& file : experiment.texts) out.push_back(read_domain(experiment, file, false, folder, length));
+  for (const TextFile& file : experiment.held_out) out.push_back(read_domain(experiment, file, true, folder, length));
   return out;
 }
 

@@ -18,9 +18,15 @@ struct DomainText {
   TokenIds tune = {}, test = {};  // documents of the trainer's validation part, each followed by end_of_text
   std::int32_t end_of_text = 0;
   std::int64_t tune_documents = 0, test_documents = 0;
+  PathLabels tune_paths = {}, test_paths = {};  // of traces
+  bool held_out = false;                        // all of it tests
 };
 
-/// Reads every text with the recipe's `data` options; files are looked for in `folder`. Throws Error naming the file
+/// Whether what is trained predicts paths.
+bool are_traces(const std::vector<DomainText>& texts);
+
+/// Reads every text with the recipe's `data` options, then those that are held out; files are looked for in `folder`.
+/// Throws Error naming the file
 /// that is missing and what fetches it, or the part that has fewer than `length` + 1 tokens.
 std::vector<DomainText> read_texts(const Experiment& experiment, const std::string& folder, std::int64_t length);
 

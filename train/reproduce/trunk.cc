@@ -95,6 +95,14 @@ double planned_flops(const Experiment& experiment, const Run& run, const TrunkRu
 
 bool run_trunk(const Setting& setting, const TrunkRuns& runs, const std::function<bool(const Run&)>& is_kept,
                const std::function<void(const Run&, const Json&)>& keep, const std::function<bool()>& stop) {
+  if (are_traces(setting.texts)) {  // nothing branches
+    for (const Run& run : runs) {
+      if (is_kept(run)) continue;
+      if (stop()) return false;
+      keep(run, run_arm(setting.experiment, run, setting.texts, setting.folder));
+    }
+    return true;
+  }
   std::size_t needed = runs.size();  // runs up to the last that is missing
   while (needed > 0 && is_kept(runs[needed - 1])) --needed;
   std::optional<ArmRun> trunk;

@@ -1,0 +1,123 @@
+#include "analyze/measure_schedule.h"
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "analyze/traced_stages.h"
+#include "base/error.h"
+#include "base/random.h"
+
+namespace junto {
+namespace {
+
+std::int64_t sequence_end(const RouteTrace& trace, std::size_t sequence) {
+  return sequence + 1 < trace.sequence_begin.size() ? trace.sequence_begin[sequence + 1] : trace.tokens();
+}
+
+TokenPaths paths_at(const TokenPaths& paths, std::span<const std::int64_t> tokens) {
+  TokenPaths out{paths.cells, {}};
+  for (const std::int64_t token : tokens) {
+    const auto row = paths.of(token);
+    out.asked.insert(out.asked.end(), row.begin(), row.end());
+  }
+  return out;
+}
+
+/// Halves in order, mixed.
+std::vector<int> mixed(std::vector<int> halves, Random& random) {
+  for (std::size_t i = halves.size(); i > 1; --i) std::swap(halves[i - 1], halves[random.next() % i]);
+  return halves;
+}
+
+}  // namespace
+
+TokenPaths paths_of(const RouteTrace& trace) {
+  const TracedStages stages = stages_of(trace);
+  TokenPaths out;
+  for (const TracedLayer* router : stages.routers) out.cells += router->experts;
+  out.asked.resize(static_cast<std::size_t>(out.cells * trace.tokens()));
+  auto at = out.asked.begin();
+  for (std::int64_t t = 0; t < trace.tokens(); ++t) {
+    for (const TracedLayer* router : stages.routers) {
+      for (const std::int32_t e : router->plan.experts_of(t)) at[e] = 1;
+      at += router->experts;
+    }
+  }
+  return out;
+}
+
+TokenPaths predicted_paths_of(const RouteTrace& trace, PathPredictor& predictor) {
+  const TracedStages stages = stages_of(trace);
+  TokenPaths out = paths_of(trace);
+  std::vector<int> experts;
+  for (const TracedLayer* router : stages.routers) experts.push_back(router->experts);
+  if (predictor.model().config.path_experts != experts) {
+    fail(predictor.model().path, "predicts other routers than those of " + trace.source);
+  }
+  std::ranges::fill(out.asked, 0);
+  auto at = out.asked.begin();
+  std::vector<std::int32_t> order;
+  for (std::size_t sequence = 0; sequence < trace.sequence_begin.size(); ++sequence) {
+    const std::int64_t begin = trace.sequence_begin[sequence];
+    for (std::int64_t t = begin; t < sequence_end(trace, sequence); ++t) {
+      std::span<const float> chances = predictor.predict(
+          std::span(trace.token).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(t + 1 - begin)));
+      for (const TracedLayer* router : stages.routers) {
+        const auto count = chances.empty() ? 0 : router->plan.experts_of(t).size();
+        order.resize(static_cast<std::size_t>(router->experts));
+        std::iota(order.begin(), order.end(), 0);
+        std::ranges::stable_sort(order, std::greater(), [&](std::int32_t e) {
+          return chances.empty() ? 0.0f : chances[static_cast<std::size_t>(e)];
+        });
+        for (std::size_t i = 0; i < count; ++i) at[order[i]] = 1;
+        if (!chances.empty()) chances = chances.subspan(order.size());
+        at += router->experts;
+      }
+    }
+  }
+  return out;
+}
+
+ScheduleQuality measure_schedule(const RouteTrace& trace, const TokenPaths& shown, std::int64_t batch,
+                                 std::uint64_t seed) {
+  const TokenPaths paths = paths_of(trace);
+  const std::int64_t unit = 2 * batch, sequences = std::ssize(trace.sequence_begin);
+  if (batch < 1 || sequences < unit) {
+    fail(trace.source,
+         "has " + std::to_string(sequences) + " sequences, expected at least two batches of " + std::to_string(batch));
+  }
+  Random random(seed);
+  ScheduleQuality out;
+  std::vector<int> halves(static_cast<std::size_t>(unit), 0);
+  std::fill(halves.begin() + batch, halves.end(), 1);
+  std::vector<std::int64_t> tokens(static_cast<std::size_t>(unit));
+  std::int64_t original = 0, by_chance = 0, scheduled = 0;
+  for (std::int64_t first = 0; first + unit <= sequences; first += unit) {
+    std::int64_t length = trace.tokens();
+    for (std::int64_t s = first; s < first + unit; ++s) {
+      const auto index = static_cast<std::size_t>(s);
+      length = std::min(length, sequence_end(trace, index) - trace.sequence_begin[index]);
+    }
+    for (std::int64_t position = 0; position < length; ++position) {
+      for (std::int64_t s = 0; s < unit; ++s) {
+        tokens[static_cast<std::size_t>(s)] = trace.sequence_begin[static_cast<std::size_t>(first + s)] + position;
+      }
+      const TokenPaths real = paths_at(paths, tokens);
+      original += cells_of_groups(real, halves, 2);
+      by_chance += cells_of_groups(real, mixed(halves, random), 2);
+      scheduled += cells_of_groups(real, group_by_path(paths_at(shown, tokens), 2, random.next()), 2);
+      ++out.units;
+    }
+  }
+  const double asks = 2.0 * static_cast<double>(out.units) * static_cast<double>(stages_of(trace).routers.size());
+  if (asks == 0) return out;
+  out.original = static_cast<double>(original) / asks;
+  out.random = static_cast<double>(by_chance) / asks;
+  out.scheduled = static_cast<double>(scheduled) / asks;
+  return out;
+}
+
+}  // namespace junto
