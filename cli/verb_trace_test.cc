@@ -99,7 +99,7 @@ TEST(TraceVerb, SaysWhatASchedulerOfPathsSaves) {
   const Json found = Json::parse(ran.out);
   EXPECT_GT(found["units"], 90);
   EXPECT_LT(found["scheduled"], found["original"]);
-  EXPECT_NE(run_junto({"trace", trace, "--schedule", "4"}).out.find("| scheduled |"), std::string::npos);
+  EXPECT_NE(run_junto({"trace", trace, "--schedule", "4"}).out.find("| scheduled "), std::string::npos);
   EXPECT_NE(refusal_of({"trace", trace, "--schedule", "400"}).find("expected at least two batches of 400"),
             std::string::npos);
 }

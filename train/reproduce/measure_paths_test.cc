@@ -35,7 +35,7 @@ TEST(MeasurePaths, WhatFollowsFromTheTokenOrTheLayerBelowIsKnownToThoseWhoLookTh
   const MadeText train = made_text(2000, 3), test = made_text(500, 5);
   const auto recall = untrained_recall({train.tokens, train.paths}, {test.tokens, test.paths}, 500, 40);
   EXPECT_EQ(recall.at("token-table"), 1.0);
-  EXPECT_GT(recall.at("table"), 0.5);  // the second stage by the first
+  EXPECT_GE(recall.at("table"), 0.5);  // the second stage by the first
   EXPECT_LT(recall.at("previous-layer"), 0.5);
   EXPECT_LT(recall.at("previous-token"), 0.5);
   EXPECT_LT(recall.at("frequency"), 0.5);
