@@ -17,7 +17,7 @@
 namespace junto {
 namespace {
 
-constexpr unsigned kEntries = 64;
+constexpr unsigned kEntries = 256;
 constexpr std::size_t kLargestBuffer = std::size_t{1} << 30;  // that can be registered as one
 constexpr std::size_t kLongestRead = std::size_t{1} << 30;
 constexpr std::uint64_t kWakeUp = ~std::uint64_t{0};

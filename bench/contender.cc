@@ -1,9 +1,11 @@
 // Junto as a contender of bench/peers/measure: a process that does one piece of work when it is told to.
 //
-//   contender MODEL --ids FILE --context N --tokens N [--threads N] [--kv f16|q8_0|f32]
+//   contender MODEL --ids FILE --context N --tokens N [--threads N] [--kv f16|q8_0|f32] [--expert-memory SIZE]
+//             [--evict P] [--hot-set TRACE] [--prefetch P] [--routes TRACE]
 //
-// FILE holds token ids, separated by white space. The first N of --context are fed before anything is measured. Then
-// every line of standard input is a command, answered by a line:
+// FILE holds token ids, separated by white space; options of streaming and --routes are those of junto bench. The first
+// N of --context are fed before anything is measured. Then every line of standard input is a command, answered by a
+// line:
 //
 //   go I      computes `tokens` ids from place context + I * tokens of FILE on in one call, with the logits of the last
 //             of them; the sequence is cut back to the context afterwards -> "seconds id", the likeliest token
@@ -25,6 +27,7 @@
 #include <variant>
 #include <vector>
 
+#include "analyze/route_replay.h"
 #include "base/error.h"
 #include "cli/expert_memory.h"
 #include "cli/machine.h"
@@ -40,6 +43,7 @@ struct Options {
   std::string ids;
   std::int64_t context = 0;
   std::int64_t tokens = 1;
+  std::string routes;
 };
 
 double now_s() {
@@ -124,6 +128,10 @@ class Contender {
                             std::to_string(options.context + options.tokens));
     }
     start_decoder(session_, options.context + options.tokens);
+    if (!options.routes.empty()) {
+      replay_ = std::make_unique<RouteReplay>(read_trace(options.routes), session_.model->config, options.routes);
+      hooks_ = replay_->hooks();
+    }
     sequence_ = new_sequence(session_);
     const auto context = std::span(ids_).first(static_cast<std::size_t>(options.context));
     if (!context.empty()) session_.decoder->feed(sequence_, context);
@@ -138,7 +146,7 @@ class Contender {
     last_ = step;
     const std::span<const std::int32_t> ids = step_ids();
     const double begin = now_s();
-    const std::span<const float> logits = session_.decoder->feed(sequence_, ids, 0);
+    const std::span<const float> logits = session_.decoder->feed(sequence_, ids, 0, replay_ ? &hooks_ : nullptr);
     const double seconds = now_s() - begin;
     std::printf("%.9f %td\n", seconds, std::ranges::max_element(logits) - logits.begin());
     std::fflush(stdout);
@@ -229,6 +237,8 @@ class Contender {
   Options options_;
   std::vector<std::int32_t> ids_;
   Session session_;
+  std::unique_ptr<RouteReplay> replay_;
+  Hooks hooks_;  // of the replay
   Sequence sequence_;
   std::int64_t last_ = -1;
 };
@@ -254,6 +264,16 @@ Options parse(int count, char** arguments) {
       options.model.threads = static_cast<int>(number());
     else if (name == "--kv")
       options.model.kv = value;
+    else if (name == "--routes")
+      options.routes = value;
+    else if (name == "--expert-memory")
+      options.model.experts.budget = value;
+    else if (name == "--evict")
+      options.model.experts.evict = value;
+    else if (name == "--hot-set")
+      options.model.experts.hot_set = value;
+    else if (name == "--prefetch")
+      options.model.experts.prefetch = value;
     else
       fail(name, "is no option of contender");
   }

@@ -71,9 +71,10 @@ std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options) {
        .help = "With --evict static: the trace (junto trace) whose most used experts stay in memory"},
       {.name = "--prefetch",
        .target = &options.prefetch,
-       .help = "What is guessed of the next layer's experts, or those of the layer after it (:2), and read early: none "
-               "(default), next-router, next-router:2, table, table:2, path, path:2, previous-token, previous-layer, "
-               "frequency, oracle, oracle:2",
+       .help =
+           "What is guessed of the next layer's experts, or those of the layer after it (:2), and read early: none, "
+           "next-router (default), next-router:2, table, table:2, path, path:2, previous-token, previous-layer, "
+           "frequency, oracle, oracle:2",
        .choices = prefetch_names()},
       {.name = "--prefetch-trace",
        .target = &options.prefetch_trace,

@@ -17,7 +17,7 @@ struct ExpertMemoryOptions {
   std::string budget = "auto";
   std::string evict = "layer";
   std::string hot_set;  // a trace
-  std::string prefetch = "none";
+  std::string prefetch = "next-router";
   std::string prefetch_trace;
   std::string path_predictor;  // a file of junto train
   bool verify_reads = false;

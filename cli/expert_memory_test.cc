@@ -87,9 +87,20 @@ TEST(ExpertMemory, APredictorOfPathsGuessesMostAndChangesNoToken) {
 }
 
 TEST(ExpertMemory, StatsSayWhatStreamingCost) {
-  std::vector<std::string> asked = {
-      "run",    checkpoint_path("olmoe"), "--ids", "5,17,40", "-n", "20", "--temp", "0", "--stats",
-      "--json", "--expert-memory",        "100KB"};
+  std::vector<std::string> asked = {"run",
+                                    checkpoint_path("olmoe"),
+                                    "--ids",
+                                    "5,17,40",
+                                    "-n",
+                                    "20",
+                                    "--temp",
+                                    "0",
+                                    "--stats",
+                                    "--json",
+                                    "--prefetch",
+                                    "none",
+                                    "--expert-memory",
+                                    "100KB"};
   const Ran ran = run_junto(asked);
   ASSERT_EQ(ran.status, 0) << ran.err;
   const Json figures = Json::parse(ran.out)["streaming"];

@@ -96,7 +96,7 @@ TEST(SimulateVerb, AnOracleGuessesWhatTheTraceOfItsRunSays) {
   EXPECT_EQ(refusal_of({"run", model, "--ids", "1", "--prefetch", "oracle"}),
             "--prefetch: is oracle, which needs --prefetch-trace FILE, the trace of the same run");
   EXPECT_EQ(refusal_of({"run", model, "--ids", "1", "--prefetch-trace", trace}),
-            "--prefetch-trace: is given, but --prefetch is none, expected table or oracle");
+            "--prefetch-trace: is given, but --prefetch is next-router, expected table or oracle");
 }
 
 TEST(SimulateVerb, ARunWithAHotSetReadsWhatIsPredicted) {
@@ -105,8 +105,9 @@ TEST(SimulateVerb, ARunWithAHotSetReadsWhatIsPredicted) {
   ASSERT_EQ(run_junto({"trace", model, "--generate", "zipf:1.0", "--tokens", "40", "--out", trace}).status, 0);
   for (const char* evict : {"static", "lru"}) {
     std::vector<std::string> bench = {
-        "bench", model,      "--routes", trace,     "--prefill", "0",      "--decode",        "38",    "--depth",
-        "0",     "--repeat", "1",        "--evict", evict,       "--json", "--expert-memory", "250000"};
+        "bench",   model,        "--routes", trace, "--prefill", "0",   "--decode", "38",
+        "--depth", "0",          "--repeat", "1",   "--evict",   evict, "--json",   "--expert-memory",
+        "250000",  "--prefetch", "none"};
     if (std::string(evict) == "static") bench.insert(bench.end(), {"--hot-set", trace});
     const Ran ran = run_junto(bench);
     ASSERT_EQ(ran.status, 0) << ran.err;

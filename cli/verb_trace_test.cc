@@ -113,7 +113,7 @@ TEST(TraceVerb, PathsAreRefusedWithoutAPredictorAndWhereThereIsNone) {
   EXPECT_EQ(refusal_of({"run", model, "--ids", "1", "--prefetch", "path"}),
             "--prefetch: is path, which needs --path-predictor FILE");
   EXPECT_EQ(refusal_of({"run", model, "--ids", "1", "--path-predictor", model}),
-            "--path-predictor: is given, but --prefetch is none, expected path");
+            "--path-predictor: is given, but --prefetch is next-router, expected path");
 }
 
 TEST(TraceVerb, AsksForWhatIsMissing) {

@@ -65,6 +65,11 @@ struct UnitsOfRow {
   std::size_t rest_bytes = 0;  // 0: there is none
 };
 
+// 16 rows are 16 streams within few pages, which hardware does not foresee.
+void prefetch_bytes(const std::byte* from, std::size_t bytes) {
+  for (std::size_t at = 0; at < bytes; at += kLine) __builtin_prefetch(from + at, 0, 2);
+}
+
 UnitsOfRow units_per_row(const UnitLayout& layout, std::int64_t cols) {
   const std::int64_t blocks = (cols + block_values(layout.type) - 1) / block_values(layout.type);
   UnitsOfRow units{blocks / layout.blocks};
@@ -85,7 +90,8 @@ const UnitLayout& layout_of(DType type) {
 std::shared_ptr<std::byte> allocate_large_pages(std::size_t bytes) {
   const std::size_t rounded = (bytes + kLargePage - 1) / kLargePage * kLargePage;
   auto* memory = static_cast<std::byte*>(::operator new(rounded, std::align_val_t(kLargePage)));
-  advise_large_pages(memory, rounded);
+  // A last page of which less than half is needed would cost more memory than it saves time.
+  advise_large_pages(memory, (bytes + kLargePage / 2) / kLargePage * kLargePage);
   return {memory, [](std::byte* p) { ::operator delete(p, std::align_val_t(kLargePage)); }};
 }
 
@@ -178,6 +184,11 @@ void interleave_groups(const WeightMatrix& w, RowRange groups, std::byte* out) {
     for (std::int64_t r = 0; r < kInterleavedRows && g * kInterleavedRows + r < w.rows; ++r) {
       rows[r] = w.data + static_cast<std::size_t>(g * kInterleavedRows + r) * w.row_bytes;
     }
+    if (g + 1 < groups.end) {
+      const std::int64_t next = (g + 1) * kInterleavedRows;
+      const auto count = static_cast<std::size_t>(std::min(kInterleavedRows, w.rows - next));
+      prefetch_bytes(w.data + static_cast<std::size_t>(next) * w.row_bytes, count * w.row_bytes);
+    }
     std::byte* const to = out + static_cast<std::size_t>(g) * group_bytes;
     interleave_units(layout, rows, blocks, 0, units.whole, to);
     if (last.empty()) continue;
@@ -198,8 +209,8 @@ WeightMatrix interleaved_weights(const WeightMatrix& w, const std::byte* data, s
   if (by_column ? !has_column_blocks(w.type) : unit_layout(w.type) == nullptr) {
     fail(dtype_name(w.type), by_column ? "has no blocks of columns" : "has no interleaved form");
   }
-  if (reinterpret_cast<std::uintptr_t>(data) % kLine != 0) {
-    fail("interleaved weights", "do not begin at a multiple of " + std::to_string(kLine) + " bytes");
+  if (reinterpret_cast<std::uintptr_t>(data) % kInterleavedAlignment != 0) {
+    fail("interleaved weights", "do not begin at a multiple of " + std::to_string(kInterleavedAlignment) + " bytes");
   }
   const WeightLayout layout = by_column ? WeightLayout::kColumnBlocks : WeightLayout::kInterleaved;
   return {w.type, w.rows, w.cols, w.row_bytes, data, std::move(keep_alive), layout};
@@ -223,6 +234,24 @@ std::shared_ptr<std::byte> allocate_weights(std::size_t bytes) {
   std::byte* const memory = slab.get() + used;
   used += rounded;
   return {std::move(slab), memory};
+}
+
+bool interleaves_in_place(const WeightMatrix& w) {
+  return w.layout == WeightLayout::kRows && unit_layout(w.type) != nullptr && w.rows % kInterleavedRows == 0 &&
+         interleaved_group_bytes(w.type, w.cols) == kRows * w.row_bytes;
+}
+
+void interleave_in_place(const WeightMatrix& w, std::byte* data) {
+  const std::size_t group_bytes = kRows * w.row_bytes;
+  std::vector<std::byte> rows(group_bytes);  // of one group: it stays in a cache
+  WeightMatrix group = w;
+  group.rows = kInterleavedRows;
+  group.data = rows.data();
+  for (std::int64_t row = 0; row < w.rows; row += kInterleavedRows, data += group_bytes) {
+    std::memcpy(rows.data(), data, group_bytes);
+    if (row + kInterleavedRows < w.rows) prefetch_bytes(data + group_bytes, group_bytes);
+    interleave_groups(group, {0, 1}, data);
+  }
 }
 
 WeightMatrix interleave(const WeightMatrix& w, ThreadPool& pool) {

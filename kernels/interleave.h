@@ -25,6 +25,9 @@
 namespace junto {
 
 inline constexpr std::int64_t kInterleavedRows = 16;
+/// Of interleaved bytes: what GGUF gives to tensors. Loads that cross lines of the cache were not slower where weights
+/// come from memory.
+inline constexpr std::size_t kInterleavedAlignment = 32;
 
 /// Scales and mins of a stored block: elements of 1 or 2 bytes.
 struct SmallField {
@@ -67,7 +70,7 @@ std::int64_t interleaved_groups(const WeightMatrix& w);
 /// different groups.
 void interleave_groups(const WeightMatrix& w, RowRange groups, std::byte* out);
 
-/// Stored `w` whose interleaved bytes lie at `data`, a multiple of 64.
+/// Stored `w` whose interleaved bytes lie at `data`, a multiple of kInterleavedAlignment.
 WeightMatrix interleaved_weights(const WeightMatrix& w, const std::byte* data, std::shared_ptr<const void> keep_alive);
 
 /// The same for rows of a type.
@@ -77,6 +80,12 @@ WeightMatrix interleaved_weights(DType type, std::int64_t rows, std::int64_t col
 /// Memory for interleaved weights: in large pages where the system has them. Aligned to 64 bytes, from 2 MiB on to 2
 /// MiB.
 std::shared_ptr<std::byte> allocate_weights(std::size_t bytes);
+
+/// Whether each group of `w` takes as many bytes interleaved as stored, so that it can be interleaved where it lies.
+bool interleaves_in_place(const WeightMatrix& w);
+
+/// Interleaves stored `w`, whose bytes lie at `data`, in their place. Of matrices that interleaves_in_place() names.
+void interleave_in_place(const WeightMatrix& w, std::byte* data);
 
 /// Stored `w` interleaved by all threads of the pool into memory of its own.
 WeightMatrix interleave(const WeightMatrix& w, ThreadPool& pool);

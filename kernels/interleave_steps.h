@@ -3,6 +3,7 @@
 // Clang's.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -41,6 +42,29 @@ struct InterleaveSteps {
     std::memcpy(to, &value, sizeof value);
   }
 
+  /// 16 rows that lie the same distance apart: addresses take no table, which would cost more than the bytes.
+  struct EvenRows {
+    const std::byte* first;
+    std::size_t apart;
+    const std::byte* operator[](std::size_t r) const { return first + r * apart; }
+    void advance(std::size_t bytes) { first += bytes; }
+    EvenRows operator+(std::size_t bytes) const { return {first + bytes, apart}; }
+  };
+  /// 16 rows of which the last ones may stay where they are: the same zeros again and again.
+  struct SomeRows {
+    const std::byte* row[kRows];
+    std::size_t moves[kRows];  // 1, or 0
+    const std::byte* operator[](std::size_t r) const { return row[r]; }
+    void advance(std::size_t bytes) {
+      for (std::size_t r = 0; r < kRows; ++r) row[r] += moves[r] * bytes;
+    }
+    SomeRows operator+(std::size_t bytes) const {
+      SomeRows out = *this;
+      for (const std::byte*& from : out.row) from += bytes;
+      return out;
+    }
+  };
+
   /// Run of a piece in an interleaved unit: 32 values in `bits` words.
   static constexpr std::size_t unit_run(std::size_t bits) { return 4 * bits; }
 
@@ -68,21 +92,25 @@ struct InterleaveSteps {
     }
   }
 
-  /// `count` words of all rows to [word][16 rows], four at a time as 4 x 4 transpositions.
-  static void transpose_words(const std::byte* const* rows, std::size_t count, std::byte* out) {
+  /// `count` words of all rows to [word][16 rows]: four words of four rows are transposed, of eight rows side by side.
+  template <class Rows>
+  [[gnu::always_inline]] static inline void transpose_words(const Rows& rows, std::size_t count, std::byte* out) {
     std::size_t e = 0;
     for (; e + 4 <= count; e += 4, out += 4 * kLine) {
-      for (std::size_t r = 0; r < kRows; r += 4) {
-        Words in[4];
-        for (std::size_t i = 0; i < 4; ++i) in[i] = load<Words>(rows[r + i] + 4 * e);
-        const Words a = __builtin_shufflevector(in[0], in[1], 0, 4, 1, 5);
-        const Words b = __builtin_shufflevector(in[0], in[1], 2, 6, 3, 7);
-        const Words c = __builtin_shufflevector(in[2], in[3], 0, 4, 1, 5);
-        const Words d = __builtin_shufflevector(in[2], in[3], 2, 6, 3, 7);
-        store(out + 4 * r, __builtin_shufflevector(a, c, 0, 1, 4, 5));
-        store(out + kLine + 4 * r, __builtin_shufflevector(a, c, 2, 3, 6, 7));
-        store(out + 2 * kLine + 4 * r, __builtin_shufflevector(b, d, 0, 1, 4, 5));
-        store(out + 3 * kLine + 4 * r, __builtin_shufflevector(b, d, 2, 3, 6, 7));
+      for (std::size_t r = 0; r < kRows; r += 8) {
+        EightWords in[4];
+        for (std::size_t i = 0; i < 4; ++i) {
+          const auto low = load<Words>(rows[r + i] + 4 * e), high = load<Words>(rows[r + i + 4] + 4 * e);
+          in[i] = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);
+        }
+        const EightWords a = __builtin_shufflevector(in[0], in[1], 0, 8, 1, 9, 4, 12, 5, 13);
+        const EightWords b = __builtin_shufflevector(in[0], in[1], 2, 10, 3, 11, 6, 14, 7, 15);
+        const EightWords c = __builtin_shufflevector(in[2], in[3], 0, 8, 1, 9, 4, 12, 5, 13);
+        const EightWords d = __builtin_shufflevector(in[2], in[3], 2, 10, 3, 11, 6, 14, 7, 15);
+        store(out + 4 * r, __builtin_shufflevector(a, c, 0, 1, 8, 9, 4, 5, 12, 13));
+        store(out + kLine + 4 * r, __builtin_shufflevector(a, c, 2, 3, 10, 11, 6, 7, 14, 15));
+        store(out + 2 * kLine + 4 * r, __builtin_shufflevector(b, d, 0, 1, 8, 9, 4, 5, 12, 13));
+        store(out + 3 * kLine + 4 * r, __builtin_shufflevector(b, d, 2, 3, 10, 11, 6, 7, 14, 15));
       }
     }
     for (; e < count; ++e) {
@@ -91,7 +119,8 @@ struct InterleaveSteps {
   }
 
   /// `count` numbers of 2 bytes of all rows to [number][16 rows], eight at a time: three rounds of merging neighbours.
-  static void transpose_halves(const std::byte* const* rows, std::size_t count, std::byte* out) {
+  template <class Rows>
+  [[gnu::always_inline]] static inline void transpose_halves(const Rows& rows, std::size_t count, std::byte* out) {
     std::size_t e = 0;
     for (; e + 8 <= count; e += 8, out += 8 * 2 * kRows) {
       for (std::size_t r = 0; r < kRows; r += 8) {
@@ -115,7 +144,8 @@ struct InterleaveSteps {
   }
 
   /// `count` <= 16 bytes of all rows to [byte][16 rows]: four rounds of merging.
-  static void transpose_bytes(const std::byte* const* rows, std::size_t count, std::byte* out) {
+  template <class Rows>
+  [[gnu::always_inline]] static inline void transpose_bytes(const Rows& rows, std::size_t count, std::byte* out) {
     if (count == 1) {
       for (std::size_t r = 0; r < kRows; ++r) out[r] = rows[r][0];
       return;
@@ -191,19 +221,20 @@ struct InterleaveSteps {
   }
 
   /// One piece of one block of all rows: `groups` groups, `stride` bytes apart.
-  [[gnu::always_inline]] static inline void interleave_piece(const std::byte* const* blocks, const QuantPiece& piece,
+  template <class Rows>
+  [[gnu::always_inline]] static inline void interleave_piece(const Rows& blocks, const QuantPiece& piece,
                                                              std::size_t groups, std::size_t stride, std::byte* out) {
-    alignas(64) std::byte packed[kRows][128];
-    const std::byte* rows[kRows];
-    for (std::size_t r = 0; r < kRows; ++r) {
-      rows[r] = blocks[r] + piece.offset;
-      if (piece.run == unit_run(piece.bits)) continue;
-      repack(piece, groups, rows[r], packed[r]);
-      rows[r] = packed[r];
+    if (piece.run == unit_run(piece.bits)) {
+      for (std::size_t g = 0; g < groups; ++g) {
+        transpose_words(blocks + (piece.offset + 4 * g * piece.bits), piece.bits, out + g * stride);
+      }
+      return;
     }
-    for (std::size_t g = 0; g < groups; ++g, out += stride) {
-      transpose_words(rows, piece.bits, out);
-      for (const std::byte*& row : rows) row += 4 * piece.bits;
+    constexpr std::size_t kMostBytes = 128;
+    alignas(64) std::byte packed[kRows * kMostBytes];
+    for (std::size_t r = 0; r < kRows; ++r) repack(piece, groups, blocks[r] + piece.offset, packed + r * kMostBytes);
+    for (std::size_t g = 0; g < groups; ++g) {
+      transpose_words(EvenRows{packed + 4 * g * piece.bits, kMostBytes}, piece.bits, out + g * stride);
     }
   }
 
@@ -213,30 +244,55 @@ struct InterleaveSteps {
     const std::byte* from[kRows];
     for (std::size_t r = 0; r < kRows; ++r) from[r] = rows[r] + static_cast<std::size_t>(first) * kBytes;
     const auto values = static_cast<std::size_t>(count);
-    kBytes == 4 ? transpose_words(from, values, out) : transpose_halves(from, values, out);
+    if constexpr (kBytes == 4) {
+      transpose_words(from, values, out);
+    } else {
+      transpose_halves(from, values, out);
+    }
   }
 
   /// Block `in_unit` of a unit from the blocks of 16 rows.
-  template <std::size_t kLayout>
-  static void one_block(const std::byte* const (&from)[kRows], std::int64_t in_unit, std::byte* out) {
+  template <std::size_t kLayout, class Rows>
+  [[gnu::always_inline]] static inline void one_block(const Rows& from, std::int64_t in_unit, std::byte* out) {
     constexpr const UnitLayout& layout = kLayouts[kLayout];
     constexpr std::size_t kGroups = layout.block_columns / 32;
     std::size_t used = 0;
-    const std::size_t words = each_field(layout, [&](const SmallField& field, std::int64_t of, std::size_t at) {
+    const auto put_field = [&](const SmallField& field, std::int64_t of, std::size_t at)
+        __attribute__((always_inline)) {
       used = at + field.element_bytes * field.count * kRows;
       if (of != in_unit) return;
-      const std::byte* elements[kRows];
-      for (std::size_t r = 0; r < kRows; ++r) elements[r] = from[r] + field.offset;
-      field.element_bytes == 2 ? transpose_halves(elements, field.count, out + at)
-                               : transpose_bytes(elements, field.count, out + at);
-    });
+      field.element_bytes == 2 ? transpose_halves(from + field.offset, field.count, out + at)
+                               : transpose_bytes(from + field.offset, field.count, out + at);
+    };
+    const std::size_t words = each_field(layout, put_field);
     if (in_unit == 0) std::memset(out + used, 0, words - used);
-    each_piece(layout, [&](const QuantPiece& piece, std::size_t at, std::size_t stride) {
+    const auto put_piece = [&](const QuantPiece& piece, std::size_t at, std::size_t stride)
+        __attribute__((always_inline)) {
       interleave_piece(from, piece, kGroups, stride, out + at + static_cast<std::size_t>(in_unit) * kGroups * stride);
-    });
+    };
+    each_piece(layout, put_piece);
   }
 
   // Constants of the layout are folded into the code: a generic loop over its fields costs several times as much.
+  template <std::size_t kLayout, class Rows>
+  static void units_of(Rows from, const Rows& zeros, std::int64_t blocks, std::int64_t first, std::int64_t count,
+                       std::byte* out) {
+    constexpr const UnitLayout& layout = kLayouts[kLayout];
+    from.advance(static_cast<std::size_t>(first * layout.blocks) * layout.block_bytes);
+    const std::int64_t full = std::min(first + count, blocks / layout.blocks);
+    for (std::int64_t unit = first; unit < full; ++unit, out += layout.bytes) {
+      for (std::int64_t block = 0; block < layout.blocks; ++block) {
+        one_block<kLayout>(from, block, out);
+        from.advance(layout.block_bytes);
+      }
+    }
+    for (std::int64_t block = 0; full < first + count && block < layout.blocks; ++block) {
+      if (full * layout.blocks + block == blocks) from = zeros;
+      one_block<kLayout>(from, block, out);
+      from.advance(layout.block_bytes);
+    }
+  }
+
   template <std::size_t kLayout>
   static void units(const std::byte* const* rows, std::int64_t blocks, std::int64_t first, std::int64_t count,
                     std::byte* out) {
@@ -245,23 +301,18 @@ struct InterleaveSteps {
       plain<layout.block_bytes>(rows, first, count, out);
     } else {
       static constexpr std::byte kZeros[256] = {};
-      const std::byte* from[kRows];
-      std::size_t step[kRows];
+      bool even = rows[0] != nullptr && rows[1] != nullptr;
+      const std::size_t apart = even ? static_cast<std::size_t>(rows[1] - rows[0]) : 0;
+      SomeRows some, zeros;
       for (std::size_t r = 0; r < kRows; ++r) {
-        const std::size_t begin = static_cast<std::size_t>(first * layout.blocks) * layout.block_bytes;
-        from[r] = rows[r] == nullptr ? kZeros : rows[r] + begin;
-        step[r] = rows[r] == nullptr ? 0 : layout.block_bytes;
+        even = even && rows[r] != nullptr && rows[r] == rows[0] + r * apart;
+        some.row[r] = rows[r] == nullptr ? kZeros : rows[r];
+        some.moves[r] = rows[r] == nullptr ? 0 : 1;
+        zeros.row[r] = kZeros;
+        zeros.moves[r] = 0;
       }
-      for (std::int64_t unit = first; unit < first + count; ++unit, out += layout.bytes) {
-        for (std::int64_t block = 0; block < layout.blocks; ++block) {
-          if (unit * layout.blocks + block == blocks) {  // the last unit is not full
-            for (const std::byte*& row : from) row = kZeros;
-            for (std::size_t& bytes : step) bytes = 0;
-          }
-          one_block<kLayout>(from, block, out);
-          for (std::size_t r = 0; r < kRows; ++r) from[r] += step[r];
-        }
-      }
+      even ? units_of<kLayout>(EvenRows{rows[0], apart}, EvenRows{kZeros, 0}, blocks, first, count, out)
+           : units_of<kLayout>(some, zeros, blocks, first, count, out);
     }
   }
 

@@ -261,6 +261,23 @@ TEST(Interleave, CanBeUndone) {
   }
 }
 
+TEST(Interleave, InPlaceGivesTheSameBytes) {
+  int in_place = 0;
+  for (const DType type : weight_types()) {
+    if (unit_layout(type) == nullptr) continue;
+    const std::int64_t cols = 4 * std::max<std::int64_t>(block_values(type), 7);
+    EXPECT_FALSE(interleaves_in_place(wild_weights(type, 19, cols, 17))) << dtype_name(type);
+    const WeightMatrix w = wild_weights(type, 48, cols, 17), expected = interleaved(w);
+    if (!interleaves_in_place(w)) continue;
+    ++in_place;
+    std::vector<std::byte> bytes(w.data, w.data + w.bytes());
+    interleave_in_place(w, bytes.data());
+    ASSERT_EQ(bytes.size(), expected.bytes());
+    EXPECT_EQ(std::memcmp(bytes.data(), expected.data, bytes.size()), 0) << dtype_name(type);
+  }
+  EXPECT_GE(in_place, 8);
+}
+
 TEST(Interleave, TakesFewMoreBytesThanTheFormat) {
   for (const DType type : weight_types()) {
     if (unit_layout(type) == nullptr) continue;

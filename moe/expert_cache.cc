@@ -14,10 +14,23 @@
 namespace junto {
 namespace {
 
-std::size_t bytes_in_slot(const ExpertPlace& place) {
-  std::size_t bytes = 0;
-  for (const MatrixPlace& matrix : place.places) bytes += bytes_in_slot(matrix.stored);
-  return std::max(bytes, place.whole_bytes);
+std::size_t on_page(std::size_t bytes) {
+  return (bytes + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
+}
+
+/// Calls visit(place, region, where the region begins in a slot) for each matrix; returns the bytes of all.
+template <class Visit>
+std::size_t each_region(const ExpertPlace& expert, bool mapped, Visit visit) {
+  std::size_t at = 0;
+  for (const MatrixPlace& place : expert.places) {
+    // Of whole experts the file has the matrices one behind the other.
+    const SlotRegion region =
+        expert.whole_bytes > 0 ? SlotRegion{false, bytes_in_slot(place.stored), 0} : region_in_slot(place, mapped);
+    if (region.straight) at = on_page(at);
+    visit(place, region, at);
+    at += region.bytes;
+  }
+  return std::max(at, expert.whole_bytes);
 }
 
 std::vector<int> sizes_of(const std::vector<std::vector<ExpertPlace>>& experts) {
@@ -56,11 +69,14 @@ ExpertCache::ExpertCache(std::vector<std::vector<ExpertPlace>> experts,
       predictor_(options.prefetch, ExpertStages(sizes_of(experts), options.rounds), options.past),
       guesses_(static_cast<std::size_t>(options.prefetch.ahead)) {
   std::size_t largest_matrix = 0;
-  bool any_whole = false;
+  bool any_whole = false, any_straight = false;
   for (auto& layer : experts) {
     for (ExpertPlace& place : layer) {
       if (!place.places.empty()) ++experts_;
-      slot_bytes_ = std::max(slot_bytes_, bytes_in_slot(place));
+      const auto look = [&](const MatrixPlace&, const SlotRegion& region, std::size_t) {
+        any_straight = any_straight || region.straight;
+      };
+      slot_bytes_ = std::max(slot_bytes_, each_region(place, options.mapped, look));
       for (const MatrixPlace& matrix : place.places) {
         largest_matrix = std::max({largest_matrix, matrix.stored.bytes(), place.whole_bytes});
       }
@@ -72,7 +88,7 @@ ExpertCache::ExpertCache(std::vector<std::vector<ExpertPlace>> experts,
     }
   }
   if (experts_ == 0) fail(where_, "has no experts to stream");
-  if (any_whole) slot_bytes_ = (slot_bytes_ + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
+  if (any_whole || any_straight) slot_bytes_ = on_page(slot_bytes_);
   const auto budget = static_cast<std::size_t>(std::max<std::int64_t>(0, options.budget_bytes));
   const std::size_t count = std::min(budget / slot_bytes_, static_cast<std::size_t>(experts_));
   if (count == 0) {
@@ -124,7 +140,7 @@ double ExpertCache::measure_disk(double seconds) {
   for (const ExpertPlace& place : places_) {
     for (const MatrixPlace& matrix : place.places) {
       if (place.whole_bytes == 0 || &matrix == &place.places[0])
-        all.push_back({&matrix, nullptr, -1, place.whole_bytes});
+        all.push_back({&matrix, nullptr, -1, place.whole_bytes, false});
     }
   }
   return reads_->measure(all, seconds);
@@ -361,8 +377,7 @@ void ExpertCache::settle(std::unique_lock<std::mutex>& lock) {
   for (Guess& guess : guesses_) guess.stage = -1;
   for (Slot& slot : slots_) {
     slot.wanted = false;
-    slot.guessed = -1;
-    slot.kept_to = 0;
+    slot.forget_guess();  // none is loading, so none is abandoned
     if (slot.state != State::kFailed) continue;
     slot_of_cell_[static_cast<std::size_t>(slot.cell)] = -1;
     slot.state = State::kEmpty;
@@ -421,21 +436,20 @@ void ExpertCache::load(std::int32_t index, std::int32_t cell) {
   slot.state = State::kLoading;
   slot.cell = cell;
   slot.wanted = true;
-  slot.guessed = -1;
-  slot.kept_to = 0;
-  slot.abandoned = false;
+  slot.forget_guess();
   slot.error = nullptr;
   slot.matrices_left = place.whole_bytes > 0 ? 1 : static_cast<int>(place.places.size());
   slot_of_cell_[static_cast<std::size_t>(cell)] = index;
   slot.weights = *place.weights;
   Linear* const linears[] = {&slot.weights.gate, &slot.weights.up, &slot.weights.down};
-  std::byte* at = slot.data;
-  for (std::size_t m = 0; m < place.places.size(); ++m) {
-    const WeightMatrix& stored = place.places[m].stored;
-    linears[m + 3 - place.places.size()]->weights = matrix_at(stored, at, memory_);
-    if (place.whole_bytes == 0 || m == 0) jobs_.push_back({&place.places[m], at, index, place.whole_bytes});
-    at += bytes_in_slot(stored);
-  }
+  std::size_t m = 3 - place.places.size();
+  each_region(place, options_.mapped, [&](const MatrixPlace& matrix, const SlotRegion& region, std::size_t at) {
+    std::byte* const to = slot.data + at;
+    linears[m++]->weights = matrix_at(matrix.stored, to + region.skip, memory_);
+    if (place.whole_bytes == 0 || at == 0) {
+      jobs_.push_back({&matrix, to, index, place.whole_bytes, region.straight});
+    }
+  });
 }
 
 // Throws Error naming file, block and expert where the slot's bytes are not those that were packed.
@@ -461,9 +475,7 @@ void ExpertCache::arrived(const ExpertReads::Job& job, std::exception_ptr error)
   if (slot.abandoned || (slot.error && !slot.wanted)) {  // a guess
     if (!slot.abandoned) slot_of_cell_[static_cast<std::size_t>(slot.cell)] = -1;
     slot.state = State::kEmpty;
-    slot.guessed = -1;
-    slot.kept_to = 0;
-    slot.abandoned = false;
+    slot.forget_guess();
   } else {
     slot.state = slot.error ? State::kFailed : State::kReady;
     if (slot.error && !error_) error_ = std::move(slot.error);

@@ -146,6 +146,9 @@ class ExpertCache {
     std::exception_ptr error;  // some matrix could not be read
     ExpertWeights weights;     // points into the slot's memory
     std::byte* data = nullptr;
+
+    /// Nothing is guessed of it any more.
+    void forget_guess() { guessed = -1, kept_to = 0, abandoned = false; }
   };
 
   /// What a later stage was guessed to ask for.

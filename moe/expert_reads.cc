@@ -15,6 +15,11 @@ namespace {
 
 constexpr std::size_t kMatrixAlignment = 64;
 constexpr std::size_t kMatricesInFlight = 8;
+// What needs no memory of ours is handed to the system at once: its queue then never waits for a thread of ours, which
+// has to find a core among those that compute.
+constexpr std::size_t kStraightInFlight = 24;
+constexpr std::size_t kPrefetchesInFlight = 4;
+constexpr std::size_t kLeastStraight = std::size_t{256} << 10;  // pages that are used in part hardly count
 // A matrix is read in pieces, so that the last one of a layer, too, keeps the disk busy with several reads.
 constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 constexpr std::size_t kMostPieces = 8;
@@ -23,6 +28,14 @@ constexpr int kMappedThreads = 4;
 
 std::size_t rounded_up(std::size_t bytes, std::size_t to) {
   return (bytes + to - 1) / to * to;
+}
+
+// Pages of the file that the matrix lies in.
+std::size_t page_of(const MatrixPlace& place) {
+  return place.offset / kDirectAlignment * kDirectAlignment;
+}
+std::size_t page_bytes(const MatrixPlace& place) {
+  return rounded_up(static_cast<std::size_t>(place.offset % kDirectAlignment) + place.stored.bytes(), kDirectAlignment);
 }
 
 void put_matrix(const WeightMatrix& stored, std::byte* to) {
@@ -39,6 +52,15 @@ std::size_t bytes_in_slot(const WeightMatrix& stored) {
   return rounded_up(gains_from_interleaving(stored) ? interleaved_bytes(stored) : stored.bytes(), kMatrixAlignment);
 }
 
+SlotRegion region_in_slot(const MatrixPlace& place, bool mapped) {
+  const auto skip = static_cast<std::size_t>(place.offset % kDirectAlignment);
+  const bool fits = !gains_from_interleaving(place.stored) || interleaves_in_place(place.stored);
+  if (!mapped && fits && place.stored.bytes() >= kLeastStraight && skip % kInterleavedAlignment == 0) {
+    return {true, page_bytes(place), skip};
+  }
+  return {false, bytes_in_slot(place.stored), 0};
+}
+
 ExpertReads::ExpertReads(std::vector<std::unique_ptr<BlockReader>> readers, std::size_t largest_bytes, bool mapped,
                          ReadEngine engine, std::span<std::byte> slots, std::string where, Done done)
     : readers_(std::move(readers)), mapped_(mapped), where_(std::move(where)), done_(std::move(done)) {
@@ -47,11 +69,12 @@ ExpertReads::ExpertReads(std::vector<std::unique_ptr<BlockReader>> readers, std:
   const std::size_t count =
       mapped ? kMatricesInFlight : std::clamp<std::size_t>(kStagingBytes / bytes, 2, kMatricesInFlight);
   if (!mapped) memory_ = allocate_weights(std::max(count * bytes, kLargePage));  // of which the first page is aligned
-  stagings_.resize(count);
+  stagings_.resize(count + (mapped ? 0 : kStraightInFlight));
   for (std::size_t i = 0; i < count; ++i) {
     if (!mapped) stagings_[i].memory = {memory_.get() + i * bytes, bytes};
     free_stagings_.push_back(i);
   }
+  for (std::size_t i = count; i < stagings_.size(); ++i) free_straight_.push_back(i);
   const std::span<std::byte> all[] = {{memory_.get(), count * bytes}, slots};
   if (!mapped && engine == ReadEngine::kAuto) queue_ = make_uring_queue(readers_, all);
   if (!queue_) queue_ = make_thread_queue(readers_);
@@ -86,18 +109,22 @@ int ExpertReads::cancel(std::int32_t slot) {
   return static_cast<int>(std::erase_if(prefetch_, [&](const Job& job) { return job.slot == slot; }));
 }
 
-// With mutex_. Prefetches take half of the places at most, so that what is waited for finds one soon.
+// With mutex_. Few prefetches are under way at a time, so that what is waited for comes soon.
 void ExpertReads::start_reads() {
   reads_.clear();
-  while (!free_stagings_.empty()) {
+  while (true) {
     const bool demand = next_demand_ < demand_.size();
-    if (!demand && (prefetch_.empty() || 2 * prefetches_in_flight_ >= stagings_.size())) break;
-    const std::size_t index = free_stagings_.back();
-    free_stagings_.pop_back();
+    if (!demand && (prefetch_.empty() || prefetches_in_flight_ >= kPrefetchesInFlight)) break;
+    const Job& job = demand ? demand_[next_demand_] : prefetch_.front();
+    std::vector<std::size_t>& free = reads_straight(job) ? free_straight_ : free_stagings_;
+    if (free.empty()) break;
+    const std::size_t index = free.back();
+    free.pop_back();
     Staging& staging = stagings_[index];
     staging.priority = demand ? Priority::kDemand : Priority::kPrefetch;
-    staging.job = demand ? demand_[next_demand_++] : prefetch_.front();
-    if (!demand) prefetch_.erase(prefetch_.begin()), ++prefetches_in_flight_;
+    staging.job = job;
+    demand ? static_cast<void>(++next_demand_) : static_cast<void>(prefetch_.erase(prefetch_.begin()));
+    if (!demand) ++prefetches_in_flight_;
     add_reads(index);
   }
   if (!reads_.empty()) queue_->submit(reads_);
@@ -106,12 +133,9 @@ void ExpertReads::start_reads() {
 void ExpertReads::add_reads(std::size_t index) {
   Staging& staging = stagings_[index];
   const MatrixPlace& place = *staging.job.place;
-  const std::uint64_t begin = place.offset / kDirectAlignment * kDirectAlignment;
   const std::size_t whole = staging.job.whole_bytes;
-  const std::size_t stored = static_cast<std::size_t>(place.offset - begin) + place.stored.bytes();
-  const std::size_t bytes = mapped_ ? 0 : whole > 0 ? whole : rounded_up(stored, kDirectAlignment);
-  const bool straight = whole > 0 && staging.job.to != nullptr;
-  const std::span<std::byte> to = straight ? std::span(staging.job.to, bytes) : staging.memory;
+  const std::size_t bytes = mapped_ ? 0 : whole > 0 ? whole : page_bytes(place);
+  const std::span<std::byte> to = reads_straight(staging.job) ? std::span(staging.job.to, bytes) : staging.memory;
   const std::size_t piece = std::max(kPieceBytes, rounded_up(bytes / kMostPieces, kDirectAlignment));
   staging.got = bytes;
   staging.error = nullptr;
@@ -120,7 +144,7 @@ void ExpertReads::add_reads(std::size_t index) {
   do {
     BlockRead read;
     read.file = place.file;
-    read.offset = begin + at;
+    read.offset = page_of(place) + at;
     read.to = to.subspan(at, std::min(piece, bytes - at));
     read.tag = index << 32 | at / kDirectAlignment;
     reads_.push_back(read);
@@ -157,7 +181,7 @@ void ExpertReads::finish(std::size_t index) {
   }
   {
     const std::lock_guard lock(mutex_);
-    free_stagings_.push_back(index);
+    (staging.memory.empty() && !mapped_ ? free_straight_ : free_stagings_).push_back(index);
     if (staging.priority == Priority::kPrefetch) --prefetches_in_flight_;
     start_reads();
     if (!staging.job.to) {
@@ -179,7 +203,7 @@ double ExpertReads::measure(std::span<const Job> jobs, double seconds) {
   const auto begin = std::chrono::steady_clock::now();
   const auto passed_s = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(); };
   while (passed_s() < seconds && !measure_error_) {
-    measured_.wait(lock, [&] { return measured_left_ < std::ssize(stagings_); });
+    measured_.wait(lock, [&] { return !free_stagings_.empty(); });
     if (next_demand_ == demand_.size()) demand_.clear(), next_demand_ = 0;
     demand_.push_back(jobs[random() % jobs.size()]);
     ++measured_left_;
@@ -200,7 +224,11 @@ void ExpertReads::put(const Staging& staging) const {
                      " within an expert that ends at byte " + std::to_string(place.offset - skip + needed) +
                      ": was it changed while it was used?");
   }
-  if (staging.job.whole_bytes > 0) return;  // where it belongs already
+  if (staging.job.whole_bytes > 0) return;  // as it belongs already
+  if (staging.job.straight) {
+    if (gains_from_interleaving(place.stored)) interleave_in_place(place.stored, staging.job.to + skip);
+    return;
+  }
   WeightMatrix read = place.stored;
   read.data = staging.memory.data() + skip;
   put_matrix(read, staging.job.to);

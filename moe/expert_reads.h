@@ -1,5 +1,6 @@
 // Brings matrices of experts from files into slots: many reads in flight, what is waited for before what was predicted,
-// rows interleaved on arrival.
+// rows interleaved on arrival. Most matrices are read to where they stay, pages of the file to pages of the slot; small
+// ones, and those that are larger interleaved, come through memory of this class.
 #pragma once
 
 #include <condition_variable>
@@ -35,6 +36,15 @@ struct MatrixPlace {
 /// Bytes of `stored` as a slot has it: interleaved where the kernels gain from that, a multiple of 64.
 std::size_t bytes_in_slot(const WeightMatrix& stored);
 
+/// What a matrix takes of a slot.
+struct SlotRegion {
+  bool straight = false;  // whole pages, read from the file's pages; interleaved there where the kernels gain from that
+  std::size_t bytes = 0;
+  std::size_t skip = 0;  // where the matrix begins
+};
+/// `mapped`: bytes are copied, not read.
+SlotRegion region_in_slot(const MatrixPlace& place, bool mapped);
+
 enum class Priority : std::uint8_t { kDemand, kPrefetch };
 
 class ExpertReads {
@@ -44,6 +54,7 @@ class ExpertReads {
     std::byte* to = nullptr;  // null: of measure()
     std::int32_t slot = -1;
     std::size_t whole_bytes = 0;  // read from the place's begin straight to `to`, both on pages; 0: the place's matrix
+    bool straight = false;        // `to` is a straight region
   };
   /// A job's matrix is in its slot, or could not be read. Called by a thread of this class.
   using Done = std::function<void(const Job& job, std::exception_ptr error)>;
@@ -71,7 +82,7 @@ class ExpertReads {
 
  private:
   struct Staging {
-    std::span<std::byte> memory;
+    std::span<std::byte> memory;  // none: of what is read to where it stays
     Job job;
     Priority priority = Priority::kDemand;
     int pieces_left = 0;
@@ -79,6 +90,7 @@ class ExpertReads {
     std::exception_ptr error;
   };
 
+  static bool reads_straight(const Job& job) { return job.to && (job.whole_bytes > 0 || job.straight); }
   void start_reads();
   void add_reads(std::size_t index);
   void take_results();
@@ -95,7 +107,7 @@ class ExpertReads {
   std::vector<Job> demand_, prefetch_;  // waiting; the first demand at next_demand_, prefetches from the front
   std::size_t next_demand_ = 0;
   std::vector<Staging> stagings_;
-  std::vector<std::size_t> free_stagings_;
+  std::vector<std::size_t> free_stagings_, free_straight_;
   std::size_t prefetches_in_flight_ = 0;
   std::vector<BlockRead> reads_;    // to be submitted together
   std::int64_t measured_left_ = 0;  // reads of measure() under way
