@@ -1,5 +1,6 @@
-// Loss-free balancing on fixed scores is a subgradient method on the dual of balanced assignment: the biases are prices
-// (Han and Zhong, arXiv 2512.03915). Held against the exact optimum, which scripts/record-assignment.py recorded.
+// Loss-free balancing on fixed scores, and on fresh ones at every step, is a subgradient method on the dual of balanced
+// assignment: the biases are prices (Han and Zhong, arXiv 2512.03915). Held against the exact optimum, which
+// scripts/record-assignment.py recorded.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -148,6 +149,99 @@ TEST(BiasBalance, AConstantAddedToAllBiasesChangesNothing) {
   const Routed one = route_with(scores, bias), other = route_with(scores, bias + 0.25);
   EXPECT_TRUE(one.load.equal(other.load));
   EXPECT_NEAR(one.dual, other.dual, 1e-3);
+}
+
+// Part (B) of the evidence: tokens that were not seen before at every step.
+
+/// Scores of step n of a stream, n from 1.
+std::vector<float> stream_of(std::uint64_t seed, int n) {
+  return scores_of(seed * 1000003 + static_cast<std::uint64_t>(n));
+}
+
+struct StepRule {
+  BiasUpdate kind = BiasUpdate::kSign;
+  double (*rate)(int n) = nullptr;
+};
+
+struct Online {
+  double of_batch = 0.0;       // MaxVio of a batch, mean over the last half of the steps
+  double of_all = 0.0;         // MaxVio of the counts of that half together
+  std::vector<double> regret;  // sum over steps so far of D_n(b_n) - D_n(b*)
+};
+
+/// All rules on the same stream.
+std::vector<Online> balance_online(const std::vector<StepRule>& rules, std::uint64_t seed, int steps,
+                                   const at::Tensor& best) {
+  std::vector<Online> out(rules.size());
+  std::vector<at::Tensor> bias, counts;
+  for (std::size_t r = 0; r < rules.size(); ++r) {
+    bias.push_back(at::zeros({kExperts}, at::kFloat));
+    counts.push_back(at::zeros({kExperts}, at::kDouble));
+  }
+  for (int n = 1; n <= steps; ++n) {
+    const std::vector<float> scores = stream_of(seed, n);
+    const double least = best.defined() ? route_with(scores, best).dual : 0.0;
+    for (std::size_t r = 0; r < rules.size(); ++r) {
+      const Routed routed = route_with(scores, bias[r]);
+      out[r].regret.push_back((n > 1 ? out[r].regret.back() : 0.0) + routed.dual - least);
+      if (2 * n > steps) {
+        out[r].of_batch += routed.max_violation / (0.5 * steps);
+        counts[r] += routed.load.to(at::kDouble);
+      }
+      update_selection_bias(bias[r], routed.load, rules[r].rate(n), rules[r].kind);
+    }
+  }
+  for (std::size_t r = 0; r < rules.size(); ++r) {
+    out[r].of_all = counts[r].max().item<double>() / counts[r].mean().item<double>() - 1.0;
+  }
+  return out;
+}
+
+/// Prices of the scores' distribution: steps of 1/n on another stream, the mean of the last half of them.
+at::Tensor best_prices(int steps) {
+  at::Tensor bias = at::zeros({kExperts}, at::kFloat), sum = at::zeros({kExperts}, at::kFloat);
+  for (int n = 1; n <= steps; ++n) {
+    update_selection_bias(bias, route_with(stream_of(77, n), bias).load, 1.0 / n, BiasUpdate::kProportional);
+    if (2 * n > steps) sum += bias;
+  }
+  return sum / (0.5 * steps);
+}
+
+/// The share of the variance of `values`, from the tenth on, that a straight line over f(n) leaves.
+template <class F>
+double left_by_fit(const std::vector<double>& values, F f) {
+  double count = 0.0, x = 0.0, y = 0.0, xx = 0.0, xy = 0.0, yy = 0.0;
+  for (std::size_t i = 9; i < values.size(); ++i) {
+    const double at = f(static_cast<double>(i + 1)), value = values[i], weight = 1.0 / static_cast<double>(i + 1);
+    count += weight, x += weight * at, y += weight * value;
+    xx += weight * at * at, xy += weight * at * value, yy += weight * value * value;
+  }
+  const double cov = xy / count - x * y / count / count, var_x = xx / count - x * x / count / count;
+  return 1.0 - cov * cov / var_x / (yy / count - y * y / count / count);
+}
+
+TEST(BiasBalance, OnFreshTokensStepsOfOneOverNReachABatchsNoiseAndTheirRegretIsNearerToALogarithm) {
+  constexpr int kSteps = 600;
+  // Of the busiest of 16 experts, whose loads have the deviation of a binomial count: 1.77 deviations.
+  const double floor = 1.77 * std::sqrt((1.0 - 1.0 * kChosen / kExperts) / kMeanLoad);
+  const std::vector<StepRule> rules = {{BiasUpdate::kProportional, [](int n) { return 1.0 / n; }},
+                                       {BiasUpdate::kSign, [](int) { return 0.01; }},
+                                       {BiasUpdate::kSign, [](int n) { return 0.03 / std::sqrt(n); }}};
+  const std::vector<Online> found = balance_online(rules, 5, kSteps, best_prices(kSteps));
+  EXPECT_LT(found[0].of_batch, 1.2 * floor);
+  EXPECT_GT(found[0].of_batch, 0.8 * floor);
+  EXPECT_GT(found[1].of_batch, 1.2 * floor);
+  EXPECT_LT(found[0].of_all, 0.03);
+  EXPECT_GT(found[1].of_all, 2 * found[0].of_all);
+  const auto logarithm = [](double n) { return std::log(n); };
+  const auto root = [](double n) { return std::sqrt(n); };
+  EXPECT_LT(left_by_fit(found[0].regret, logarithm), left_by_fit(found[0].regret, root));
+  EXPECT_GT(left_by_fit(found[1].regret, logarithm), left_by_fit(found[1].regret, root));
+  EXPECT_GT(left_by_fit(found[2].regret, logarithm), left_by_fit(found[2].regret, root));
+  // The first steps of 1/n are long and cost more than all others; later ones cost least.
+  const auto later = [](const Online& one) { return one.regret.back() - one.regret[kSteps / 2]; };
+  EXPECT_LT(later(found[0]), later(found[1]));
+  EXPECT_LT(later(found[0]), later(found[2]));
 }
 
 }  // namespace
