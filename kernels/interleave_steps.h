@@ -50,20 +50,6 @@ struct InterleaveSteps {
     void advance(std::size_t bytes) { first += bytes; }
     EvenRows operator+(std::size_t bytes) const { return {first + bytes, apart}; }
   };
-  /// 16 rows of which the last ones may stay where they are: the same zeros again and again.
-  struct SomeRows {
-    const std::byte* row[kRows];
-    std::size_t moves[kRows];  // 1, or 0
-    const std::byte* operator[](std::size_t r) const { return row[r]; }
-    void advance(std::size_t bytes) {
-      for (std::size_t r = 0; r < kRows; ++r) row[r] += moves[r] * bytes;
-    }
-    SomeRows operator+(std::size_t bytes) const {
-      SomeRows out = *this;
-      for (const std::byte*& from : out.row) from += bytes;
-      return out;
-    }
-  };
 
   /// Run of a piece in an interleaved unit: 32 values in `bits` words.
   static constexpr std::size_t unit_run(std::size_t bits) { return 4 * bits; }
@@ -273,26 +259,26 @@ struct InterleaveSteps {
     each_piece(layout, put_piece);
   }
 
-  // Constants of the layout are folded into the code: a generic loop over its fields costs several times as much.
-  template <std::size_t kLayout, class Rows>
-  static void units_of(Rows from, const Rows& zeros, std::int64_t blocks, std::int64_t first, std::int64_t count,
-                       std::byte* out) {
-    constexpr const UnitLayout& layout = kLayouts[kLayout];
-    from.advance(static_cast<std::size_t>(first * layout.blocks) * layout.block_bytes);
-    const std::int64_t full = std::min(first + count, blocks / layout.blocks);
-    for (std::int64_t unit = first; unit < full; ++unit, out += layout.bytes) {
-      for (std::int64_t block = 0; block < layout.blocks; ++block) {
-        one_block<kLayout>(from, block, out);
-        from.advance(layout.block_bytes);
-      }
-    }
-    for (std::int64_t block = 0; full < first + count && block < layout.blocks; ++block) {
-      if (full * layout.blocks + block == blocks) from = zeros;
-      one_block<kLayout>(from, block, out);
-      from.advance(layout.block_bytes);
+  /// `bytes` of each row from `begin` on side by side, zeros where there is no row, in steps of `apart`.
+  static void gather(const std::byte* const* rows, std::size_t begin, std::size_t bytes, std::size_t apart,
+                     std::byte* side) {
+    std::memset(side, 0, kRows * apart);
+    for (std::size_t r = 0; r < kRows; ++r) {
+      if (rows[r] != nullptr) std::memcpy(side + r * apart, rows[r] + begin, bytes);
     }
   }
 
+  /// How far apart all rows lie, or 0 where that differs or some are missing.
+  static std::size_t distance_of(const std::byte* const* rows) {
+    for (std::size_t r = 0; r < kRows; ++r) {
+      if (rows[r] == nullptr) return 0;
+      if (r > 1 && rows[r] - rows[r - 1] != rows[1] - rows[0]) return 0;
+    }
+    return static_cast<std::size_t>(rows[1] - rows[0]);
+  }
+
+  // Constants of the layout are folded into the code: a generic loop over its fields costs several times as much. So it
+  // stands here once: what is not whole units of even rows is made such.
   template <std::size_t kLayout>
   static void units(const std::byte* const* rows, std::int64_t blocks, std::int64_t first, std::int64_t count,
                     std::byte* out) {
@@ -300,19 +286,23 @@ struct InterleaveSteps {
     if constexpr (layout.pieces.empty()) {
       plain<layout.block_bytes>(rows, first, count, out);
     } else {
-      static constexpr std::byte kZeros[256] = {};
-      bool even = rows[0] != nullptr && rows[1] != nullptr;
-      const std::size_t apart = even ? static_cast<std::size_t>(rows[1] - rows[0]) : 0;
-      SomeRows some, zeros;
-      for (std::size_t r = 0; r < kRows; ++r) {
-        even = even && rows[r] != nullptr && rows[r] == rows[0] + r * apart;
-        some.row[r] = rows[r] == nullptr ? kZeros : rows[r];
-        some.moves[r] = rows[r] == nullptr ? 0 : 1;
-        zeros.row[r] = kZeros;
-        zeros.moves[r] = 0;
+      constexpr std::size_t kUnit = static_cast<std::size_t>(layout.blocks) * layout.block_bytes;  // of one row
+      alignas(64) std::byte side[kRows * kUnit];
+      const std::size_t apart = distance_of(rows);
+      for (std::int64_t unit = first; unit < first + count; ++unit, out += layout.bytes) {
+        const std::size_t begin = static_cast<std::size_t>(unit) * kUnit;
+        const std::int64_t there = std::min<std::int64_t>(layout.blocks, blocks - unit * layout.blocks);
+        EvenRows from = {side, kUnit};
+        if (apart > 0 && there == layout.blocks) {
+          from = {rows[0] + begin, apart};
+        } else {
+          gather(rows, begin, static_cast<std::size_t>(there) * layout.block_bytes, kUnit, side);
+        }
+        for (std::int64_t block = 0; block < layout.blocks; ++block) {
+          one_block<kLayout>(from, block, out);
+          from.advance(layout.block_bytes);
+        }
       }
-      even ? units_of<kLayout>(EvenRows{rows[0], apart}, EvenRows{kZeros, 0}, blocks, first, count, out)
-           : units_of<kLayout>(some, zeros, blocks, first, count, out);
     }
   }
 
