@@ -1,14 +1,13 @@
 #include "analyze/measure_schedule.h"
 
 #include <algorithm>
-#include <functional>
-#include <numeric>
 #include <string>
 #include <vector>
 
 #include "analyze/traced_stages.h"
 #include "base/error.h"
 #include "base/random.h"
+#include "moe/select.h"
 
 namespace junto {
 namespace {
@@ -52,28 +51,24 @@ TokenPaths paths_of(const RouteTrace& trace) {
 TokenPaths predicted_paths_of(const RouteTrace& trace, PathPredictor& predictor) {
   const TracedStages stages = stages_of(trace);
   TokenPaths out = paths_of(trace);
-  std::vector<int> experts;
-  for (const TracedLayer* router : stages.routers) experts.push_back(router->experts);
-  if (predictor.model().config.path_experts != experts) {
+  if (predictor.model().config.path_experts != experts_of(stages)) {
     fail(predictor.model().path, "predicts other routers than those of " + trace.source);
   }
   std::ranges::fill(out.asked, 0);
   auto at = out.asked.begin();
-  std::vector<std::int32_t> order;
+  Chosen likely;
   for (std::size_t sequence = 0; sequence < trace.sequence_begin.size(); ++sequence) {
     const std::int64_t begin = trace.sequence_begin[sequence];
     for (std::int64_t t = begin; t < sequence_end(trace, sequence); ++t) {
       std::span<const float> chances = predictor.predict(
           std::span(trace.token).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(t + 1 - begin)));
       for (const TracedLayer* router : stages.routers) {
-        const auto count = chances.empty() ? 0 : router->plan.experts_of(t).size();
-        order.resize(static_cast<std::size_t>(router->experts));
-        std::iota(order.begin(), order.end(), 0);
-        std::ranges::stable_sort(order, std::greater(), [&](std::int32_t e) {
-          return chances.empty() ? 0.0f : chances[static_cast<std::size_t>(e)];
-        });
-        for (std::size_t i = 0; i < count; ++i) at[order[i]] = 1;
-        if (!chances.empty()) chances = chances.subspan(order.size());
+        if (!chances.empty()) {
+          const auto experts = static_cast<std::size_t>(router->experts);
+          largest_k(chances.first(experts), static_cast<int>(router->plan.experts_of(t).size()), likely);
+          for (const std::int32_t e : likely) at[e] = 1;
+          chances = chances.subspan(experts);
+        }
         at += router->experts;
       }
     }

@@ -20,10 +20,15 @@ TracedStages stages_of(const RouteTrace& trace) {
   return out;
 }
 
+std::vector<int> experts_of(const TracedStages& stages) {
+  std::vector<int> out;
+  for (const TracedLayer* router : stages.routers) out.push_back(router->experts);
+  return out;
+}
+
 PastRoutes past_routes_of(const RouteTrace& trace) {
   const TracedStages stages = stages_of(trace);
-  PastRoutes past;
-  for (const TracedLayer* router : stages.routers) past.experts.push_back(router->experts);
+  PastRoutes past{experts_of(stages), {}};
   for (std::int64_t t = 0; t < trace.tokens(); ++t) {
     for (const TracedLayer* router : stages.routers) {
       const auto ids = router->plan.experts_of(t);

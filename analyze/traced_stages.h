@@ -20,6 +20,9 @@ struct TracedStages {
 
 TracedStages stages_of(const RouteTrace& trace);
 
+/// E of each stage.
+std::vector<int> experts_of(const TracedStages& stages);
+
 /// What each token asked for, ids ascending.
 PastRoutes past_routes_of(const RouteTrace& trace);
 

@@ -19,8 +19,7 @@ void append_labels(const TracedStages& stages, std::int64_t token, PathLabels& p
 }
 
 void check_trace(const RouteTrace& trace, const TracedStages& stages, const std::string& path, TokenText& text) {
-  std::vector<int> experts;
-  for (const TracedLayer* router : stages.routers) experts.push_back(router->experts);
+  const std::vector<int> experts = experts_of(stages);
   if (experts.empty()) fail(path, "has no routed feed-forward layer");
   if (text.train_paths.empty()) text.train_paths.experts = text.validation_paths.experts = experts;
   if (text.train_paths.experts != experts) {

@@ -62,11 +62,6 @@ Json tune_point(const Trainer& trainer, const Experiment& experiment, const std:
   return point;
 }
 
-/// A point more in each column.
-void append(Json& columns, const Json& point) {
-  for (const auto& [name, value] : point.items()) columns[name].push_back(value);
-}
-
 /// Slots of experts of a kind, as a share of all.
 double share_of_kind(const Measured& measured, const LanguageModelShape& shape, ExpertKind kind) {
   double of_kind = 0.0, all = 0.0;
@@ -180,11 +175,11 @@ void ArmRun::step() {
   positions_.push_back(trainer_.position());
   busiest_.push_back(report.busiest);
   if (report.step % experiment_.log_every == 0 || trainer_.done()) {
-    append(curve_, point_of(report, trainer_, since_));
+    append_point(curve_, point_of(report, trainer_, since_));
     since_ = trainer_.ledger();
   }
   if (report.step % experiment_.evaluate_every == 0 || trainer_.done()) {
-    append(tune_, tune_point(trainer_, experiment_, texts_, before_));
+    append_point(tune_, tune_point(trainer_, experiment_, texts_, before_));
   }
 }
 

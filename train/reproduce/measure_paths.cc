@@ -8,43 +8,26 @@
 #include <span>
 
 #include "moe/predictor.h"
+#include "moe/select.h"
 
 namespace junto {
 namespace {
 
 using Asked = std::span<const std::uint8_t>;
 
-/// Of a stage's experts the `count` with the highest scores, those of equal ones by id, how many were asked for.
-std::int64_t right_of_best(std::span<const float> scores, Asked asked, std::int64_t count,
-                           std::vector<std::int32_t>& order) {
-  order.resize(scores.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::partial_sort(order.begin(), order.begin() + count, order.end(), [&](std::int32_t a, std::int32_t b) {
-    const float x = scores[static_cast<std::size_t>(a)], y = scores[static_cast<std::size_t>(b)];
-    return x != y ? x > y : a < b;
-  });
-  return std::count_if(order.begin(), order.begin() + count,
-                       [&](std::int32_t e) { return asked[static_cast<std::size_t>(e)] != 0; });
-}
-
-/// Calls see(stage, its scores, what was asked of it) of one token.
-template <class See>
-void for_each_stage(const std::vector<int>& experts, std::span<const float> scores, Asked asked, See&& see) {
-  std::size_t first = 0;
-  for (std::size_t s = 0; s < experts.size(); ++s) {
-    const auto count = static_cast<std::size_t>(experts[s]);
-    see(s, scores.subspan(first, count), asked.subspan(first, count));
-    first += count;
-  }
-}
-
+/// Of each stage of one token as many experts as it asked for, those with the highest scores, and how many of them it
+/// did ask for.
 void count_right(const std::vector<int>& experts, std::span<const float> scores, Asked asked, MeasuredPaths& out) {
-  std::vector<std::int32_t> order;
-  for_each_stage(experts, scores, asked, [&](std::size_t, std::span<const float> of_stage, Asked wanted) {
+  Chosen best;
+  for (const int of_stage : experts) {
+    const auto size = static_cast<std::size_t>(of_stage);
+    const Asked wanted = asked.first(size);
     const std::int64_t count = std::accumulate(wanted.begin(), wanted.end(), std::int64_t{0});
+    largest_k(scores.first(size), static_cast<int>(count), best);
     out.asked += count;
-    out.right += right_of_best(of_stage, wanted, count, order);
-  });
+    out.right += std::ranges::count_if(best, [&](std::int32_t e) { return wanted[static_cast<std::size_t>(e)] != 0; });
+    scores = scores.subspan(size), asked = asked.subspan(size);
+  }
 }
 
 Asked row_of(const PathText& text, std::int64_t token) {

@@ -9,6 +9,10 @@
 
 namespace junto {
 
+void append_point(Json& columns, const Json& point) {
+  for (const auto& [name, value] : point.items()) columns[name].push_back(value);
+}
+
 std::string loss_metric_of(const Json& metrics) {
   return metrics.contains("tune_path_bits") ? "path_bits" : "bits_per_byte";
 }

@@ -42,6 +42,9 @@ Json recipe_of(const Experiment& experiment, const Run& run, const std::vector<D
 Json run_arm(const Experiment& experiment, const Run& run, const std::vector<DomainText>& texts,
              const std::string& folder);
 
+/// Of a row's columns, curve or tune: a point more in each.
+void append_point(Json& columns, const Json& point);
+
 /// What a run is tuned by, and drawn: path_bits where `metrics` of a row are of paths, else bits_per_byte.
 std::string loss_metric_of(const Json& metrics);
 

@@ -68,10 +68,6 @@ void read_path_tests(const Trainer& trainer, const Experiment& experiment, const
   row["test_tokens"] = tokens;
 }
 
-void append_point(Json& columns, const Json& point) {
-  for (const auto& [name, value] : point.items()) columns[name].push_back(value);
-}
-
 }  // namespace
 
 Json run_path_arm(Trainer& trainer, const Experiment& experiment, const Run& run,
