@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "tensor/half.h"
 
@@ -138,16 +139,15 @@ template <class L>
 void store_q8_0_lanes(const float* x, std::size_t count, std::byte* row) {
   for (std::size_t i = 0; i < count; i += 32, row += kQ8Block) {
     typename L::F parts[2];
-    float most = 0, check = 0;
     for (std::size_t half = 0; half < 2; ++half) {
       const std::size_t at = i + 16 * half, left = at < count ? count - at : 0;
       parts[half] = L::load_part(x + (left > 0 ? at : i), left < 16 ? static_cast<int>(left) : 16);
-      const float size = L::largest(L::abs(parts[half]));
-      most = size > most ? size : most;
-      check += L::sum(L::mul(parts[half], L::zero()));
     }
+    constexpr float kFinite = std::numeric_limits<float>::max();
+    const float most = L::largest_magnitude(parts[0], parts[1]);
+    const bool finite = most <= kFinite;
     float scale = most / 127;
-    scale = check != 0 ? __builtin_nanf("") : scale < 65504.0f ? scale : 65504.0f;
+    scale = !finite ? __builtin_nanf("") : scale < 65504.0f ? scale : 65504.0f;
     std::uint16_t d;
     L::store_half_part(&d, L::set(scale), 1);
     std::memcpy(row, &d, sizeof d);
@@ -155,7 +155,7 @@ void store_q8_0_lanes(const float* x, std::size_t count, std::byte* row) {
     const auto inverse = L::set(rounded > 1e-30f ? 1 / rounded : 0.0f);
     for (std::size_t half = 0; half < 2; ++half) {
       auto q = L::mul(parts[half], inverse);
-      q = check != 0 ? L::zero() : L::round(L::min(L::max(q, L::set(-127.0f)), L::set(127.0f)));
+      q = !finite ? L::zero() : L::round(L::min(L::max(q, L::set(-127.0f)), L::set(127.0f)));
       L::store_int8(reinterpret_cast<std::int8_t*>(row + 2 + 16 * half), q);
     }
   }

@@ -9,14 +9,14 @@
 #include <type_traits>
 
 #include "kernels/columns.h"
+#include "kernels/quantise_lanes.h"
 #include "kernels/units_32.h"
 
 namespace junto {
 
-/// x[i] * F16(scales[i]) for `count` columns, at most 32, in Q8. A value that is not finite makes the scale NaN.
+/// x[i] * F16(scales[i]) for `count` columns, at most 32, in Q8.
 template <class Q>
 inline void quantise_scaled(const float* x, const std::byte* scales, int count, Q8Group& out) {
-  constexpr float kLeast = 1e-35f;  // below it the inverse would overflow, and no sum would notice the values
   const auto* halves = reinterpret_cast<const std::uint16_t*>(scales);
   typename Q::F parts[2];
   for (int half = 0; half < 2; ++half) {
@@ -26,17 +26,7 @@ inline void quantise_scaled(const float* x, const std::byte* scales, int count, 
                                     : Q::zero();
     parts[half] = Q::mul(values, Q::load_half(halves + 16 * half));
   }
-  const float most = Q::largest(Q::max(Q::abs(parts[0]), Q::abs(parts[1])));
-  const bool finite = Q::sum(Q::mul(Q::add(parts[0], parts[1]), Q::zero())) == 0;
-  const bool large = finite && most >= kLeast;
-  out.scale = large ? most / 127 : finite ? 0.0f : __builtin_nanf("");
-  const auto inverse = Q::set(large ? 127 / most : 0.0f);
-  typename Q::F quants[2];
-  for (int half = 0; half < 2; ++half) {
-    quants[half] = finite ? Q::round(Q::mul(parts[half], inverse)) : Q::zero();
-    Q::store_int8(out.quant + 16 * half, quants[half]);
-  }
-  out.minus_sum = -static_cast<std::int32_t>(Q::sum(Q::add(quants[0], quants[1])));
+  quantise_lanes<Q>(parts, out);
 }
 
 /// The words of 16 outputs, half 0 or 1 of a group, from `first_row` of them on. A scale of 1: the input has it.

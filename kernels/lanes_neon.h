@@ -114,6 +114,14 @@ struct LanesNeon {
     const float low = larger(vgetq_lane_f32(four, 0), vgetq_lane_f32(four, 2));
     return larger(low, larger(vgetq_lane_f32(four, 1), vgetq_lane_f32(four, 3)));
   }
+  static float largest_magnitude(F a, F b) {
+    uint32x4_t most = vdupq_n_u32(0);
+    for (const F& x : {abs(a), abs(b)}) {
+      for (const float32x4_t part : x.part) most = vmaxq_u32(most, vreinterpretq_u32_f32(part));
+    }
+    return vgetq_lane_f32(vreinterpretq_f32_u32(vdupq_n_u32(vmaxvq_u32(most))), 0);
+  }
+  static int sum_int8(const std::int8_t* p) { return vaddlvq_s8(vld1q_s8(p)); }
 
  private:
   static float32x4_t larger(float32x4_t a, float32x4_t b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }

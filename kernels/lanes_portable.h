@@ -132,6 +132,23 @@ struct LanesPortable {
     }
     return a.lane[0];
   }
+  /// The largest |lane| of both. Bits are compared, so what is not finite is larger than all that is.
+  static float largest_magnitude(F a, F b) {
+    std::uint32_t most = 0;
+    for (int l = 0; l < kCount; ++l) {
+      for (const F* x : {&a, &b}) {
+        const auto bits = std::bit_cast<std::uint32_t>(std::fabs(x->lane[l]));
+        most = bits > most ? bits : most;
+      }
+    }
+    return std::bit_cast<float>(most);
+  }
+  /// Of 16.
+  static int sum_int8(const std::int8_t* p) {
+    int sum = 0;
+    for (int l = 0; l < kCount; ++l) sum += p[l];
+    return sum;
+  }
 
  private:
   static float power(int exponent) { return std::bit_cast<float>(static_cast<std::uint32_t>(exponent + 127) << 23); }

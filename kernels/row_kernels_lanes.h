@@ -8,6 +8,7 @@
 #include "kernels/attention_lanes.h"
 #include "kernels/attention_tile.h"
 #include "kernels/float_functions.h"
+#include "kernels/quantise_lanes.h"
 #include "kernels/row_kernels.h"
 
 namespace junto {
@@ -225,31 +226,15 @@ void rotate_neighbours_lanes(float* x, const float* cosines, const float* sines,
   });
 }
 
-/// 32 values (zeros beyond `count`) to int8 with one scale. A value that is not finite makes the scale NaN, so that
-/// what is computed from it shows it. Below `kLeast` the inverse would overflow, and no sum would notice the values.
+/// 32 values (zeros beyond `count`) to int8 with one scale.
 template <class L>
 inline void quantise_group(const float* x, int count, Q8Group& out) {
-  constexpr float kLeast = 1e-35f;
   typename L::F parts[2];
-  float most = 0, check = 0;
   for (int half = 0; half < 2; ++half) {
     const int lanes = count - 16 * half;
     parts[half] = lanes >= 16 ? L::load(x + 16 * half) : lanes > 0 ? L::load_part(x + 16 * half, lanes) : L::zero();
-    const float size = L::largest(L::abs(parts[half]));
-    most = size > most ? size : most;
-    check += L::sum(L::mul(parts[half], L::zero()));  // NaN where a value is not finite
   }
-  out.scale = check == 0 ? (most < kLeast ? 0.0f : most / 127) : __builtin_nanf("");
-  const auto inverse = L::set(check == 0 && most >= kLeast ? 127 / most : 0.0f);
-  out.minus_sum = 0;
-  for (int half = 0; half < 2; ++half) {
-    auto q = L::round(L::mul(parts[half], inverse));
-    if (check != 0) q = L::zero();
-    L::store_int8(out.quant + 16 * half, q);
-    out.minus_sums16[half] = static_cast<std::int16_t>(-L::sum(q));
-    out.minus_sum += out.minus_sums16[half];
-  }
-  out.scaled_minus_sum = out.scale * static_cast<float>(out.minus_sum);
+  quantise_lanes<L>(parts, out);
 }
 
 template <class L>

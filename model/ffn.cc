@@ -65,6 +65,12 @@ void run_dense(Pass& pass, std::size_t block, MatrixView<float> out) {
   observe_dense(pass, Point::kGatedHidden, block, pass.w.dense.hidden.front().hidden.view());
 }
 
+void add_rows(Pass& pass, MatrixView<const float> from, MatrixView<float> out) {
+  for_each_row(pass, [&](std::int64_t r) {
+    for (std::int64_t d = 0; d < out.cols; ++d) out.at(r, d) += from.at(r, d);
+  });
+}
+
 void add_shared(Pass& pass, std::size_t block, MatrixView<float> out) {
   Workspace& w = pass.w;
   const MoeSpec& moe = pass.model.config.blocks[block].moe;
@@ -96,12 +102,12 @@ bool joins_routed(const Pass& pass, const MoeSpec& moe) {
   return has_shared(pass, moe) && !moe.shared_gate && !watched;
 }
 
-// The shared expert's first matrices read what the router reads and need no plan: for few rows, where a parallel region
-// costs as much as a product, they are done in one with the router, and down in one with the routed experts' first.
+// A shared expert reads what the router reads and needs no plan. For few rows, where a parallel region costs as much as
+// a product, its first matrices are done in one with the router, and its down matrix while one thread makes the plan.
+// With experts that are read from disk it computes while they come.
 bool goes_beside_router(const Pass& pass, std::size_t block) {
   constexpr std::int64_t kFewRows = 4;
-  return pass.count() <= kFewRows && router_source(pass.model.config, block) == block &&
-         !pass.model.blocks[block].shared.down.has_overlays();
+  return pass.count() <= kFewRows && !pass.model.cache && router_source(pass.model.config, block) == block;
 }
 
 // Fills `out` with the shared expert's first products; returns how many they are.
@@ -150,7 +156,7 @@ void leave_out_shared(const ExpertWeights& shared, std::int64_t rows, ExpertUse&
 // Experts compute in the groups in which they come out of the cache; each slot has its row, so the order leaves no
 // trace. Those that need no reading (zero, copy and constant ones, replaced ones, the shared one) go with the first.
 ExpertUse run_streamed(Pass& pass, std::size_t block, const RoutePlan& plan, ExpertGroups& groups,
-                       std::vector<const ExpertWeights*>& experts, const PreparedExpert& prepared) {
+                       std::vector<const ExpertWeights*>& experts) {
   Workspace& w = pass.w;
   const MoeSpec& moe = pass.model.config.blocks[block].moe;
   const auto routed = pass.experts->layers[block].experts.size();
@@ -158,7 +164,7 @@ ExpertUse run_streamed(Pass& pass, std::size_t block, const RoutePlan& plan, Exp
   ExpertUse use;
   const auto compute = [&] {
     use += run_experts(experts, plan, groups, moe.router.weight_on, pass.activations, w.normed_rows, pass.pool,
-                       w.experts, w.slot_output.view(), prepared);
+                       w.experts, w.slot_output.view());
     observe_gated_hidden(pass, block);
   };
   w.streamed.clear();
@@ -188,50 +194,122 @@ ExpertUse run_streamed(Pass& pass, std::size_t block, const RoutePlan& plan, Exp
   return use;
 }
 
+// What the router of the block reads: the experts' input, or that of a block below.
+const ActivationRows& router_input(Pass& pass, std::size_t block) {
+  const std::size_t source = router_source(pass.model.config, block);
+  if (source == block) return pass.w.normed_rows;
+  take_rows(pass, pass.w.expert_inputs[source].view(), pass.w.router_rows);
+  return pass.w.router_rows;
+}
+
+// Router logits [rows, E] in pass.w.router_logits. `beside`: see compute_router_logits().
+void make_router_logits(Pass& pass, std::size_t block, const RouterWeights& router, const RouterSpec& spec, bool mixer,
+                        std::span<const Projection> beside = {}) {
+  Workspace& w = pass.w;
+  w.router_logits.resize(pass.count(), spec.experts);
+  const MatrixView<float> view = w.router_logits.view();
+  compute_router_logits(pass, router, spec, mixer ? w.normed_rows : router_input(pass, block), view, beside);
+  if (!mixer && pass.hooks && pass.hooks->edits(Point::kRouterLogits)) {
+    pass.hooks->edit(Point::kRouterLogits, static_cast<int>(block), view);
+  }
+  observe(pass, Point::kRouterLogits, block, view, mixer);
+  if (mixer || !pass.model.carries_logits) return;
+  w.carried_logits.resize(pass.count(), spec.experts);
+  std::copy_n(view.data, pass.count() * spec.experts, w.carried_logits.view().data);
+  w.logits_are_carried = true;
+}
+
+// Weights that sum up to a whole sum up to it without the late ones, too.
+Capacity::Drop drop_of(Weigh weigh) {
+  const bool renormalised = weigh == Weigh::kRenormalised || weigh == Weigh::kSoftmaxOfChosen;
+  return renormalised ? Capacity::Drop::kRenormalise : Capacity::Drop::kZero;
+}
+
+// The plan of all rows in pass.w.plan and its groups in pass.w.groups, from pass.w.router_logits.
+void plan_rows(Pass& pass, std::size_t block, const RouterWeights& router, const RouterSpec& spec, bool mixer) {
+  Workspace& w = pass.w;
+  const std::int64_t rows = pass.count();
+  const bool wants_scores = pass.hooks && pass.hooks->observes(Point::kRouterScores);
+  if (wants_scores) w.scores.resize(rows, spec.experts);
+  w.plan.clear();
+  w.resident.clear();
+  if (!mixer && is_streaming(pass.model)) look_at_residents(pass, block);
+  w.late.assign(static_cast<std::size_t>(rows), std::nullopt);
+  const int layer = pass.model.config.blocks[block].layer;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto* policies = pass.rows[r].policies;
+    const LayerPolicy& policy = policies && !mixer ? (*policies)[layer] : kModelsOwn;
+    route_unit(spec, policy, w.router_logits.view().row(r), router.selection_bias, w.route, w.plan,
+               wants_scores ? w.scores.view().row(r) : std::span<float>(), pass.rows[r].token, w.resident);
+    if (policy.skip_late.value_or(false)) w.late[static_cast<std::size_t>(r)] = drop_of(w.route.compiled.spec.weigh);
+  }
+  if (pass.hooks && pass.hooks->edits(Point::kPlan)) {
+    pass.hooks->edit_plan(static_cast<int>(block), mixer, w.plan);
+    assert(w.plan.units() == rows);
+  }
+  if (!w.resident.empty()) leave_out_late(pass);
+  group_by_expert(w.plan, spec.experts, w.groups);
+  if (wants_scores) observe(pass, Point::kRouterScores, block, w.scores.view(), mixer);
+  observe(pass, Point::kPlan, block, {}, mixer);
+  DecoderCounters& c = pass.counters;
+  c.routed_slots += w.plan.slots();
+  c.possible_slots += rows * spec.experts;
+  c.routed_rows += rows;
+  if (mixer) return;
+  c.slots_of_block[block] += w.plan.slots();
+  if (w.round == 0) c.rows_of_block[block] += rows;
+}
+
+// The plan of the rows and, beside its making, what the shared expert adds, in w.shared_output.
+void route_beside_shared(Pass& pass, std::size_t block, const RouterWeights& router, const RouterSpec& spec) {
+  Workspace& w = pass.w;
+  const ExpertWeights& shared = pass.model.blocks[block].shared;
+  Projection first[2];
+  const std::size_t count = first_of_shared(pass, shared, first);
+  make_router_logits(pass, block, router, spec, false, std::span(first).first(count));
+  finish_hidden_of_shared(pass, shared);
+  w.shared_output.resize(pass.count(), pass.model.config.hidden_size);
+  const Projection down[] = {{&shared.down, w.shared_output.view()}};
+  project_beside(pass, w.shared_rows, down, [&] { plan_rows(pass, block, router, spec, false); });
+}
+
+ExpertUse run_chosen(Pass& pass, std::size_t block, const RoutePlan& plan, ExpertGroups& groups, bool joint) {
+  Workspace& w = pass.w;
+  const auto& experts = pass.experts->layers[block].experts;
+  if (joint || pass.model.cache) w.joint_experts.assign(experts.begin(), experts.end());
+  if (joint) w.joint_experts.push_back(&pass.model.blocks[block].shared);
+  w.slot_output.resize(plan.slots(), pass.model.config.hidden_size);
+  if (pass.model.cache) return run_streamed(pass, block, plan, groups, w.joint_experts);
+  const ExpertUse use =
+      run_experts(joint ? w.joint_experts : experts, plan, groups, pass.model.config.blocks[block].moe.router.weight_on,
+                  pass.activations, w.normed_rows, pass.pool, w.experts, w.slot_output.view());
+  observe_gated_hidden(pass, block);
+  return use;
+}
+
 // One round: routes what w.normed_rows shows, and what it gives becomes `out`.
 void run_round(Pass& pass, std::size_t block, MatrixView<float> out) {
   Workspace& w = pass.w;
   const MoeSpec& moe = pass.model.config.blocks[block].moe;
   const BlockWeights& weights = pass.model.blocks[block];
-  const bool joint = joins_routed(pass, moe), early = joint && goes_beside_router(pass, block);
+  const bool joins = joins_routed(pass, moe), beside = joins && goes_beside_router(pass, block);
+  const bool joint = joins && !beside;
   const RouterWeights& router = weights.routers[static_cast<std::size_t>(moe.rounds.router_of(w.round))];
-  PreparedExpert prepared;
-  if (early) {
-    Projection first[2];
-    const std::size_t count = first_of_shared(pass, weights.shared, first);
-    route_rows(pass, block, router, moe.router, false, std::span(first).first(count));
-    finish_hidden_of_shared(pass, weights.shared);
-    prepared = {moe.router.experts, &w.shared_rows};
-  } else {
+  if (beside)
+    route_beside_shared(pass, block, router, moe.router);
+  else
     route_rows(pass, block, router, moe.router, false);
-  }
   observe(pass, Point::kExpertInput, block, w.normed.view());
-  if (joint) {
-    plan_with_shared(moe.router.experts, w);
-    const auto& experts = pass.experts->layers[block].experts;
-    w.joint_experts.assign(experts.begin(), experts.end());
-    w.joint_experts.push_back(&weights.shared);
-  }
+  if (joint) plan_with_shared(moe.router.experts, w);
   const RoutePlan& plan = joint ? w.joint_plan : w.plan;
-  w.slot_output.resize(plan.slots(), pass.model.config.hidden_size);
-  ExpertGroups& groups = joint ? w.joint_groups : w.groups;
-  ExpertUse use;
-  if (pass.model.cache) {
-    if (!joint) w.joint_experts = pass.experts->layers[block].experts;
-    use = run_streamed(pass, block, plan, groups, w.joint_experts, prepared);
-  } else {
-    use = run_experts(joint ? std::span<const ExpertWeights* const>(w.joint_experts)
-                            : std::span<const ExpertWeights* const>(pass.experts->layers[block].experts),
-                      plan, groups, moe.router.weight_on, pass.activations, w.normed_rows, pass.pool, w.experts,
-                      w.slot_output.view(), prepared);
-    observe_gated_hidden(pass, block);
-  }
+  ExpertUse use = run_chosen(pass, block, plan, joint ? w.joint_groups : w.groups, joint);
   if (joint) leave_out_shared(weights.shared, pass.count(), use);
   pass.counters.bytes_read += use.bytes_read;
   pass.model.experts->count(static_cast<int>(block), use);
   observe(pass, Point::kExpertOutput, block, w.slot_output.view());
   for_each_row(pass, [&](std::int64_t r) { combine(plan, w.slot_output.view(), r, r + 1, out, moe.router.weight_on); });
-  if (has_shared(pass, moe) && !joint) add_shared(pass, block, out);
+  if (beside) add_rows(pass, w.shared_output.view(), out);
+  if (has_shared(pass, moe) && !joins) add_shared(pass, block, out);
   if (!weights.moe_bias.empty()) {
     for_each_row(pass, [&](std::int64_t r) {
       for (std::int64_t d = 0; d < out.cols; ++d) out.at(r, d) += weights.moe_bias[d];
@@ -266,67 +344,11 @@ void run_routed(Pass& pass, std::size_t block, MatrixView<float> out) {
   w.round = 0;
 }
 
-// Weights that sum up to a whole sum up to it without the late ones, too.
-Capacity::Drop drop_of(Weigh weigh) {
-  const bool renormalised = weigh == Weigh::kRenormalised || weigh == Weigh::kSoftmaxOfChosen;
-  return renormalised ? Capacity::Drop::kRenormalise : Capacity::Drop::kZero;
-}
-
-// What the router of the block reads: the experts' input, or that of a block below.
-const ActivationRows& router_input(Pass& pass, std::size_t block) {
-  const std::size_t source = router_source(pass.model.config, block);
-  if (source == block) return pass.w.normed_rows;
-  take_rows(pass, pass.w.expert_inputs[source].view(), pass.w.router_rows);
-  return pass.w.router_rows;
-}
-
 }  // namespace
 
-void route_rows(Pass& pass, std::size_t block, const RouterWeights& router, const RouterSpec& spec, bool mixer,
-                std::span<const Projection> beside) {
-  Workspace& w = pass.w;
-  const std::int64_t rows = pass.count();
-  w.router_logits.resize(rows, spec.experts);
-  const MatrixView<float> view = w.router_logits.view();
-  compute_router_logits(pass, router, spec, mixer ? w.normed_rows : router_input(pass, block), view, beside);
-  if (!mixer && pass.hooks && pass.hooks->edits(Point::kRouterLogits)) {
-    pass.hooks->edit(Point::kRouterLogits, static_cast<int>(block), view);
-  }
-  observe(pass, Point::kRouterLogits, block, view, mixer);
-  if (!mixer && pass.model.carries_logits) {
-    w.carried_logits.resize(rows, spec.experts);
-    std::copy_n(view.data, rows * spec.experts, w.carried_logits.view().data);
-    w.logits_are_carried = true;
-  }
-  const bool wants_scores = pass.hooks && pass.hooks->observes(Point::kRouterScores);
-  if (wants_scores) w.scores.resize(rows, spec.experts);
-  w.plan.clear();
-  w.resident.clear();
-  if (!mixer && is_streaming(pass.model)) look_at_residents(pass, block);
-  w.late.assign(static_cast<std::size_t>(rows), std::nullopt);
-  const int layer = pass.model.config.blocks[block].layer;
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const auto* policies = pass.rows[r].policies;
-    const LayerPolicy& policy = policies && !mixer ? (*policies)[layer] : kModelsOwn;
-    route_unit(spec, policy, view.row(r), router.selection_bias, w.route, w.plan,
-               wants_scores ? w.scores.view().row(r) : std::span<float>(), pass.rows[r].token, w.resident);
-    if (policy.skip_late.value_or(false)) w.late[static_cast<std::size_t>(r)] = drop_of(w.route.compiled.spec.weigh);
-  }
-  if (pass.hooks && pass.hooks->edits(Point::kPlan)) {
-    pass.hooks->edit_plan(static_cast<int>(block), mixer, w.plan);
-    assert(w.plan.units() == rows);
-  }
-  if (!w.resident.empty()) leave_out_late(pass);
-  group_by_expert(w.plan, spec.experts, w.groups);
-  if (wants_scores) observe(pass, Point::kRouterScores, block, w.scores.view(), mixer);
-  observe(pass, Point::kPlan, block, {}, mixer);
-  DecoderCounters& c = pass.counters;
-  c.routed_slots += w.plan.slots();
-  c.possible_slots += rows * spec.experts;
-  c.routed_rows += rows;
-  if (mixer) return;
-  c.slots_of_block[block] += w.plan.slots();
-  if (w.round == 0) c.rows_of_block[block] += rows;
+void route_rows(Pass& pass, std::size_t block, const RouterWeights& router, const RouterSpec& spec, bool mixer) {
+  make_router_logits(pass, block, router, spec, mixer);
+  plan_rows(pass, block, router, spec, mixer);
 }
 
 void run_ffn(Pass& pass, std::size_t block) {
@@ -343,9 +365,7 @@ void run_ffn(Pass& pass, std::size_t block) {
     if (spec.routed && !later) {  // both on one input, summed
       w.shared_output.resize(pass.count(), result.cols);
       run_dense(pass, block, w.shared_output.view());
-      for_each_row(pass, [&](std::int64_t r) {
-        for (std::int64_t d = 0; d < result.cols; ++d) result.at(r, d) += w.shared_output.view().at(r, d);
-      });
+      add_rows(pass, w.shared_output.view(), result);
     } else {
       run_dense(pass, block, result);
     }

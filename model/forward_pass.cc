@@ -8,31 +8,44 @@
 
 namespace junto {
 
-void project(Pass& pass, const ActivationRows& x, std::span<const Projection> projections) {
+namespace {
+
+std::int64_t groups_of(const WeightMatrix& w) {
+  return (w.rows + matmul_group_rows(w) - 1) / matmul_group_rows(w);
+}
+
+}  // namespace
+
+Pieces prepare_projections(Pass& pass, const ActivationRows& x, std::span<const Projection> projections) {
   if (pass.w.overlays.size() < projections.size()) pass.w.overlays.resize(projections.size());
   std::int64_t groups = 0;
   std::size_t bytes = 0;
-  const auto groups_of = [](const WeightMatrix& w) {
-    return (w.rows + matmul_group_rows(w) - 1) / matmul_group_rows(w);
-  };
   for (std::size_t i = 0; i < projections.size(); ++i) {
     const Linear& linear = *projections[i].linear;
     prepare_overlays(linear, x, {}, pass.pool, pass.w.overlays[i]);
     groups += groups_of(linear.weights);
     bytes += linear.weights.bytes();
   }
-  const Pieces pieces(bytes, groups, pass.pool.threads());
-  pass.pool.for_each_block(pieces.count(), [&](std::int64_t piece, int) {
-    std::int64_t begin = pieces.begin(piece), end = pieces.begin(piece + 1);
-    for (std::size_t i = 0; i < projections.size(); ++i) {
-      const Linear& linear = *projections[i].linear;
-      const std::int64_t own = groups_of(linear.weights), rows = matmul_group_rows(linear.weights);
-      if (begin < own && end > 0) {
-        const RowRange range = {std::max<std::int64_t>(begin, 0) * rows, std::min(end * rows, linear.weights.rows)};
-        apply(linear, range, x, {}, projections[i].out, {}, pass.w.overlays[i]);
-      }
-      begin -= own, end -= own;
+  return {bytes, groups, pass.pool.threads()};
+}
+
+void project_piece(Pass& pass, const ActivationRows& x, std::span<const Projection> projections, std::int64_t begin,
+                   std::int64_t end) {
+  for (std::size_t i = 0; i < projections.size(); ++i) {
+    const Linear& linear = *projections[i].linear;
+    const std::int64_t own = groups_of(linear.weights), rows = matmul_group_rows(linear.weights);
+    if (begin < own && end > 0) {
+      const RowRange range = {std::max<std::int64_t>(begin, 0) * rows, std::min(end * rows, linear.weights.rows)};
+      apply(linear, range, x, {}, projections[i].out, {}, pass.w.overlays[i]);
     }
+    begin -= own, end -= own;
+  }
+}
+
+void project(Pass& pass, const ActivationRows& x, std::span<const Projection> projections) {
+  const Pieces pieces = prepare_projections(pass, x, projections);
+  pass.pool.for_each_block(pieces.count(), [&](std::int64_t i, int) {
+    project_piece(pass, x, projections, pieces.begin(i), pieces.begin(i + 1));
   });
 }
 

@@ -125,6 +125,22 @@ struct Projection {
 };
 void project(Pass& pass, const ActivationRows& x, std::span<const Projection> projections);
 
+/// The two halves of project(), for a region that does something else besides: how the maps are cut, after what must
+/// come before; and groups of rows [begin, end) of all of them.
+Pieces prepare_projections(Pass& pass, const ActivationRows& x, std::span<const Projection> projections);
+void project_piece(Pass& pass, const ActivationRows& x, std::span<const Projection> projections, std::int64_t begin,
+                   std::int64_t end);
+
+/// project() with one more task in its region, which one thread does while others project: it must not start a region.
+template <class Task>
+void project_beside(Pass& pass, const ActivationRows& x, std::span<const Projection> projections, Task&& task) {
+  const Pieces pieces = prepare_projections(pass, x, projections);
+  pass.pool.for_each_block(pieces.count() + 1, [&](std::int64_t i, int) {
+    if (i == 0) return task();
+    project_piece(pass, x, projections, pieces.begin(i - 1), pieces.begin(i));
+  });
+}
+
 /// Shows `view` to the kernels, quantised where weights are and the call wants it.
 void take_rows(Pass& pass, MatrixView<const float> view, ActivationRows& rows);
 
@@ -181,9 +197,8 @@ void compute_router_logits(Pass& pass, const RouterWeights& router, const Router
                            MatrixView<float> out, std::span<const Projection> beside = {});
 
 /// Router logits [rows, E] of what the router reads, then the plan of all rows in pass.w.plan and its groups in
-/// pass.w.groups. `beside`: see compute_router_logits().
-void route_rows(Pass& pass, std::size_t block, const RouterWeights& router, const RouterSpec& spec, bool mixer,
-                std::span<const Projection> beside = {});
+/// pass.w.groups.
+void route_rows(Pass& pass, std::size_t block, const RouterWeights& router, const RouterSpec& spec, bool mixer);
 
 /// For policies that go by what is in memory. Fills pass.w.resident where one of the rows has such a policy in this
 /// block, else empties it.

@@ -29,7 +29,6 @@ struct Call {
   ThreadPool& pool;
   ExpertScratch& scratch;
   MatrixView<float> out;
-  const PreparedExpert& prepared;
 
   std::span<const std::int32_t> ids(std::int64_t begin, std::int64_t count) const {
     return std::span(scratch.row_ids).subspan(begin, count);
@@ -38,13 +37,6 @@ struct Call {
   const ActivationRows& input() const { return weight_on == WeightOn::kInput ? scratch.weighted_inputs : x; }
   std::span<const std::int32_t> input_rows(const Job& job) const {
     return weight_on == WeightOn::kInput ? ids(job.first_place, std::ssize(job.slots)) : job.units;
-  }
-  /// What the down matrix of a job reads, and the rows of it.
-  const ActivationRows& down_input(const Job& job) const {
-    return job.prepared ? *prepared.hidden : scratch.hidden[job.hidden].inputs;
-  }
-  std::span<const std::int32_t> down_rows(const Job& job) const {
-    return job.prepared ? job.units : ids(job.first_row, std::ssize(job.slots));
   }
 };
 
@@ -91,13 +83,12 @@ ExpertUse plan_jobs(std::span<const ExpertWeights* const> experts, const Call& c
     job.units = call.groups.units_of(e);
     job.first_place = call.groups.begin[e];
     job.whole = false;
-    job.prepared = e == call.prepared.expert;
     const std::int64_t rows = std::ssize(job.slots);
     if (!has_weights(job.expert->kind)) {
       use.free_rows += rows;
       continue;
     }
-    if (!job.prepared) reserve_hidden(call, job);
+    reserve_hidden(call, job);
     use.rows += rows;
     use.experts_read += 1;
     use.bytes_read += static_cast<std::int64_t>(job.expert->bytes());
@@ -234,7 +225,6 @@ void prepare_all_overlays(const Call& call, Side side) {
     Job& job = scratch.jobs[j];
     const ExpertWeights& expert = *job.expert;
     const bool first = side == Side::kFirst;
-    if (job.prepared) continue;
     if (first ? !expert.gate.has_overlays() && !expert.up.has_overlays() : !expert.down.has_overlays()) continue;
     const std::int64_t rows = std::ssize(job.slots);
     const int workers = call.pool.threads();
@@ -288,31 +278,15 @@ void fill_free_rows(const Call& call, const Job& job, const Task& task) {
 /// slot_output[slots, begin..end) = down of one block of one expert.
 void run_down_task(const Call& call, Job& job, const Task& task, int) {
   const std::int64_t rows = task.row_end - task.row_begin;
-  apply(job.expert->down, {task.begin, task.end}, call.down_input(job),
-        call.down_rows(job).subspan(task.row_begin, rows), call.out, job.slots.subspan(task.row_begin, rows), job.down,
+  apply(job.expert->down, {task.begin, task.end}, call.scratch.hidden[job.hidden].inputs,
+        call.ids(job.first_row + task.row_begin, rows), call.out, job.slots.subspan(task.row_begin, rows), job.down,
         task.row_begin);
-}
-
-void prefetch(const void* data, std::size_t bytes) {
-  constexpr std::size_t kLine = 64;
-  for (std::size_t at = 0; at < bytes; at += kLine) __builtin_prefetch(static_cast<const std::byte*>(data) + at);
-}
-
-/// A small expert is several short streams of memory. Their beginnings are asked for together.
-void prefetch_expert(const ExpertWeights& expert) {
-  constexpr std::size_t kBeginning = 1024;
-  for (const Linear* linear : {&expert.gate, &expert.up, &expert.down}) {
-    prefetch(linear->weights.data, std::min(kBeginning, linear->weights.bytes()));
-    prefetch(linear->bias.data(), linear->bias.size() * sizeof(float));
-  }
 }
 
 /// hidden[rows, begin..end) = act(gate, up) of one block of one expert, and for a whole one all the rest.
 void run_first_task(const Call& call, Job& job, const Task& task, int worker) {
   const ExpertWeights& expert = *job.expert;
   if (!has_weights(expert.kind)) return fill_free_rows(call, job, task);
-  if (job.prepared) return run_down_task(call, job, task, worker);
-  if (job.whole) prefetch_expert(expert);
   Hidden& hidden = call.scratch.hidden[job.hidden];
   const std::int64_t rows = task.row_end - task.row_begin;
   const std::int64_t first_row = job.first_row + task.row_begin;
@@ -344,19 +318,18 @@ void run_first_of_few(const Call& call) {
   for (std::size_t j = 0; j < scratch.job_count; ++j) {
     Job& job = scratch.jobs[j];
     if (!has_weights(job.expert->kind)) continue;
-    job.whole = !job.prepared && job.expert->bytes() <= kWholeBytes && !job.expert->down.has_overlays();
+    job.whole = job.expert->bytes() <= kWholeBytes && !job.expert->down.has_overlays();
     if (job.whole) {
       scratch.piece_begin.push_back(std::ssize(scratch.tasks));
       scratch.tasks.push_back({static_cast<std::int32_t>(j), 0, std::ssize(job.slots), 0, job.expert->width()});
       continue;
     }
     const ExpertWeights& expert = *job.expert;
-    group_rows = std::max(group_rows, matmul_group_rows(job.prepared ? expert.down.weights : expert.up.weights));
-    bytes += job.prepared ? expert.down.weights.bytes() : expert.up.weights.bytes() + expert.gate.weights.bytes();
+    group_rows = std::max(group_rows, matmul_group_rows(expert.up.weights));
+    bytes += expert.up.weights.bytes() + expert.gate.weights.bytes();
   }
   const std::int64_t whole = std::ssize(scratch.piece_begin);
   cut_to_pieces(call, group_rows, bytes, [](const Job& job) {
-    if (job.prepared) return job.expert->down.weights.rows;
     return job.whole ? 0 : has_weights(job.expert->kind) ? job.expert->width() : 1;
   });
   share_out_pieces(whole, call.pool.threads(), scratch);
@@ -374,10 +347,6 @@ void run_first(const Call& call) {
       add_tasks(j, rows, 1, 1, kRowsPerTask, scratch.tasks);
       continue;
     }
-    if (scratch.jobs[j].prepared) {
-      add_tasks(j, rows, expert.down.weights.rows, matmul_block_rows(expert.down.weights), kRowsPerTask, scratch.tasks);
-      continue;
-    }
     std::int64_t block = matmul_block_rows(expert.up.weights);
     if (expert.activation.gated) block = std::min(block, matmul_block_rows(expert.gate.weights));
     add_tasks(j, rows, expert.width(), block, kRowsPerTask, scratch.tasks);
@@ -387,7 +356,7 @@ void run_first(const Call& call) {
 
 // Whether the down matrix is still to be done when the first ones are.
 bool has_down_left(const Job& job) {
-  return has_weights(job.expert->kind) && !job.whole && !job.prepared;
+  return has_weights(job.expert->kind) && !job.whole;
 }
 
 // The rows of experts that were not done whole.
@@ -440,8 +409,8 @@ void quantise_for(const Linear& down, ActivationType activations, ActivationRows
 
 ExpertUse run_experts(std::span<const ExpertWeights* const> experts, const RoutePlan& plan, const ExpertGroups& groups,
                       WeightOn weight_on, ActivationType activations, const ActivationRows& x, ThreadPool& pool,
-                      ExpertScratch& scratch, MatrixView<float> slot_output, const PreparedExpert& prepared) {
-  const Call call{plan, groups, weight_on, activations, x, pool, scratch, slot_output, prepared};
+                      ExpertScratch& scratch, MatrixView<float> slot_output) {
+  const Call call{plan, groups, weight_on, activations, x, pool, scratch, slot_output};
   const ExpertUse use = plan_jobs(experts, call);
   if (scratch.job_count == 0) return use;
   if (weight_on == WeightOn::kInput) weigh_all_inputs(call);

@@ -37,7 +37,6 @@ struct ExpertScratch {
     std::size_t hidden = 0;        // index of its Hidden
     std::int64_t first_row = 0;    // where its rows begin there
     bool whole = false;            // small: one task computes all of it
-    bool prepared = false;         // its hidden rows are given: see PreparedExpert
     OverlayScratch gate, up, down;
   };
   /// What one thread does at a time: rows [row_begin, row_end) of a job, outputs [begin, end).
@@ -61,13 +60,6 @@ struct ExpertScratch {
   std::span<const Job> active_jobs() const { return std::span(jobs).first(job_count); }
 };
 
-/// An expert that takes every unit's row, and whose hidden rows [units, width] are there already: only its down matrix
-/// is left to do, together with the first matrices of the others. It has no overlay there.
-struct PreparedExpert {
-  std::int32_t expert = -1;
-  const ActivationRows* hidden = nullptr;  // see quantise_for()
-};
-
 /// Gives hidden rows the form in which an expert's down matrix reads them.
 void quantise_for(const Linear& down, ActivationType activations, ActivationRows& rows);
 
@@ -79,6 +71,6 @@ void quantise_for(const Linear& down, ActivationType activations, ActivationRows
 /// for experts without slots. The bits of a row depend on its input, its weight and its expert alone.
 ExpertUse run_experts(std::span<const ExpertWeights* const> experts, const RoutePlan& plan, const ExpertGroups& groups,
                       WeightOn weight_on, ActivationType activations, const ActivationRows& x, ThreadPool& pool,
-                      ExpertScratch& scratch, MatrixView<float> slot_output, const PreparedExpert& prepared = {});
+                      ExpertScratch& scratch, MatrixView<float> slot_output);
 
 }  // namespace junto

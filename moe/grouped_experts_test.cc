@@ -163,7 +163,7 @@ struct Layer {
 
   /// [slots, D] of `rows` of the plan's units.
   Matrix<float> run(int threads, ActivationType type, WeightOn weight_on, ExpertScratch& scratch,
-                    ExpertUse* use = nullptr, const PreparedExpert& prepared = {}) const {
+                    ExpertUse* use = nullptr) const {
     ThreadPool pool(threads);
     ActivationRows activations;
     activations.assign(x.view());
@@ -172,7 +172,7 @@ struct Layer {
     group_by_expert(plan, static_cast<int>(experts.size()), groups);
     Matrix<float> out(plan.slots(), kHidden);
     const ExpertUse found =
-        run_experts(pointers, plan, groups, weight_on, type, activations, pool, scratch, out.view(), prepared);
+        run_experts(pointers, plan, groups, weight_on, type, activations, pool, scratch, out.view());
     if (use != nullptr) *use = found;
     return out;
   }
@@ -229,59 +229,6 @@ TEST(GroupedExperts, BitsDoNotDependOnThreadsOrNeighbours) {
       }
     }
   }
-}
-
-// A layer where every unit has expert `id`, once and last.
-Layer with_everywhere(int id, int units) {
-  Layer layer(units, 3, 40 + units, true);
-  RoutePlan plan;
-  plan.offset = {0};
-  for (int u = 0; u < units; ++u) {
-    for (std::int32_t s = layer.plan.offset[u]; s < layer.plan.offset[u + 1]; ++s) {
-      if (layer.plan.expert[s] == id) continue;
-      plan.expert.push_back(layer.plan.expert[s]);
-      plan.weight.push_back(layer.plan.weight[s]);
-    }
-    plan.expert.push_back(id);
-    plan.weight.push_back(1.0f);
-    plan.offset.push_back(static_cast<std::int32_t>(plan.expert.size()));
-  }
-  layer.plan = plan;
-  return layer;
-}
-
-TEST(GroupedExperts, APreparedExpertHasTheBitsOfTheOthers) {
-  ThreadPool pool(1);
-  int tried = 0;
-  for (const int units : {1, 3, 40}) {
-    for (int id = 0; id < 7; ++id) {
-      const Layer layer = with_everywhere(id, units);
-      const ExpertWeights& expert = layer.experts[static_cast<std::size_t>(id)];
-      if (!has_weights(expert.kind) || expert.down.has_overlays()) continue;
-      ++tried;
-      for (const ActivationType type : {ActivationType::kF32, ActivationType::kQ8}) {
-        ActivationRows x, hidden;
-        x.assign(layer.x.view());
-        if (type == ActivationType::kQ8) x.quantise_all();
-        OverlayScratch overlays;
-        Matrix<float> up(units, expert.width()), gate(units, expert.width());
-        apply(expert.up, x, up.view(), pool, overlays);
-        const bool gated = expert.activation.gated;
-        if (gated) apply(expert.gate, x, gate.view(), pool, overlays);
-        for (std::int64_t u = 0; u < units; ++u)
-          activate(expert.activation, gated ? gate.view().row(u) : std::span<float>(), up.view().row(u));
-        hidden.assign(up.view());
-        quantise_for(expert.down, type, hidden);
-        ExpertScratch scratch;
-        ExpertUse use, prepared_use;
-        const Matrix<float> expected = layer.run(2, type, WeightOn::kOutput, scratch, &use);
-        const Matrix<float> out = layer.run(2, type, WeightOn::kOutput, scratch, &prepared_use, {id, &hidden});
-        EXPECT_TRUE(same_bits(out.values, expected.values)) << "expert " << id << ", " << units << " units";
-        EXPECT_EQ(prepared_use.bytes_read, use.bytes_read);
-      }
-    }
-  }
-  EXPECT_GE(tried, 9);
 }
 
 TEST(GroupedExperts, UseCountsWhatIsExecuted) {
