@@ -77,7 +77,8 @@ std::vector<Argument> model_arguments(ModelOptions& options) {
       {.name = "--adapter",
        .target = &options.adapters,
        .value = "FILE",
-       .help = "LoRA adapter: a PEFT directory or a GGUF file, with :SCALE to weigh it; may be given several times"},
+       .help = "LoRA adapter, plain or routed: a PEFT directory or a GGUF file, with :SCALE to weigh it; may be given "
+               "several times"},
       threads_argument(options.threads),
       {.name = "--chunk",
        .target = &options.chunk,

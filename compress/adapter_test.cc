@@ -4,103 +4,14 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <filesystem>
-#include <map>
-#include <random>
+#include <cmath>
 
 #include "compress/convert.h"
-#include "compress/test_models.h"
+#include "compress/test_adapters.h"
 #include "format/gguf.h"
-#include "format/test_directory.h"
 
 namespace junto {
 namespace {
-
-constexpr std::int64_t kRank = 3;
-
-Tensor random_values(const Shape& shape, std::uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.0f, 0.1f);
-  Tensor empty;
-  empty.shape = shape;
-  std::vector<float> values(empty.values());
-  for (float& value : values) value = normal(random);
-  return make_tensor(shape, std::move(values));
-}
-
-/// W + scale * B A, of a matrix or of each of a stack.
-Tensor merged(const Tensor& w, const Tensor& a, const Tensor& b, float scale) {
-  std::vector<float> values = decode(w);
-  const std::vector<float> left = decode(b), right = decode(a);
-  const std::int64_t k = w.cols(), n = w.rows(), per_stack = w.shape[w.shape.size() - 2];
-  for (std::int64_t row = 0; row < n; ++row) {
-    for (std::int64_t j = 0; j < kRank; ++j) {
-      const float factor = scale * left[row * kRank + j];
-      const std::int64_t a_row = row / per_stack * kRank + j;
-      for (std::int64_t c = 0; c < k; ++c) values[row * k + c] += factor * right[a_row * k + c];
-    }
-  }
-  return make_tensor(w.shape, std::move(values));
-}
-
-bool is_linear(const NamedTensor& named) {
-  return named.tensor.shape.size() == 2 && named.name.ends_with(".weight") && named.name != "model.embed_tokens.weight";
-}
-
-/// A published model in a directory of its own, adapters beside it, and the model merged with them.
-class AdapterModel {
- public:
-  explicit AdapterModel(const std::string& name) : base_(kOracles + name), tensors_(open_checkpoint(base_).tensors()) {
-    for (const char* folder : {"merged", "adapter", "second"}) std::filesystem::create_directory(path(folder));
-    std::filesystem::copy_file(base_ + "/config.json", path("merged/config.json"));
-  }
-
-  std::string path(const std::string& name) const { return directory_.path(name); }
-  const std::string& base() const { return base_; }
-
-  /// Adds a random update to every linear layer that `wanted` takes and merges it times `scale`.
-  template <class Wanted>
-  void add(const std::string& folder, const std::string& config, float scale, const Wanted& wanted) {
-    directory_.put(folder + "/adapter_config.json", config);
-    std::vector<TensorToWrite> adapter;
-    std::uint32_t seed = static_cast<std::uint32_t>(std::hash<std::string>()(folder));
-    for (NamedTensor& named : tensors_) {
-      if (!is_linear(named) || !wanted(named.name)) continue;
-      const Tensor a = random_values({kRank, named.tensor.cols()}, ++seed);
-      const Tensor b = random_values({named.tensor.rows(), kRank}, ++seed);
-      const std::string module = named.name.substr(0, named.name.size() - std::string(".weight").size());
-      adapter.push_back(to_write("base_model.model." + module + ".lora_A.weight", a));
-      adapter.push_back(to_write("base_model.model." + module + ".lora_B.weight", b));
-      named.tensor = merged(named.tensor, a, b, scale);
-    }
-    ASSERT_FALSE(adapter.empty());
-    write_safetensors(path(folder + "/adapter_model.safetensors"), adapter);
-  }
-
-  std::vector<float> merged_logits(const std::vector<std::int32_t>& ids) const {
-    std::vector<TensorToWrite> all;
-    for (const NamedTensor& named : tensors_) all.push_back(to_write(named.name, named.tensor));
-    write_safetensors(path("merged/model.safetensors"), all);
-    return logits_of(path("merged"), ids);
-  }
-
-  void put(const std::string& name, std::string_view text) const { directory_.put(name, text); }
-
- private:
-  TestDirectory directory_;
-  std::string base_;
-  std::vector<NamedTensor> tensors_;
-};
-
-const auto kAll = [](const std::string&) { return true; };
-const char* const kPlainConfig = R"({"peft_type": "LORA", "r": 3, "lora_alpha": 6})";
-
-std::vector<float> adapted_logits(const std::string& model, const std::vector<AdapterRequest>& adapters,
-                                  const std::vector<std::int32_t>& ids, LoadOptions options = {}) {
-  options.adapters = adapters;
-  return logits_of(load_model(open_checkpoint(model), options), ids);
-}
 
 class Adapter : public testing::TestWithParam<const char*> {};
 
@@ -268,7 +179,7 @@ TEST_F(BadAdapter, LayersThatTheModelDoesNotHaveAreNamed) {
 
 TEST_F(BadAdapter, OtherKindsAreRefusedByField) {
   const auto field = [&](const std::string& config) { return of(kUp, {3, 64}, {96, 3}, config); };
-  EXPECT_EQ(field(R"({"peft_type": "IA3"})"), "peft_type is \"IA3\", expected \"LORA\"");
+  EXPECT_EQ(field(R"({"peft_type": "IA3"})"), "peft_type is \"IA3\", expected \"LORA\" or \"ROUTED_LORA\"");
   EXPECT_EQ(field(R"({"peft_type": "LORA"})"), "lora_alpha is null, expected a number above 0");
   EXPECT_EQ(field(R"({"peft_type": "LORA", "lora_alpha": 8, "use_dora": true})"),
             "use_dora is true, expected plain LoRA without it");

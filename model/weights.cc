@@ -405,10 +405,17 @@ std::uint64_t fingerprint_of(const ModelSource& source, const AdapterTable& adap
   for (const auto& [name, updates] : adapters) {
     mix(name);
     for (const AdapterUpdate& update : updates) {
-      mix(std::to_string(update.scale));
-      for (const Tensor* tensor : {&update.a, &update.b}) {
-        mix({reinterpret_cast<const char*>(tensor->bytes.data()), tensor->bytes.size()});
+      const auto mix_values = [&](const Tensor& tensor) {
+        mix({reinterpret_cast<const char*>(tensor.bytes.data()), tensor.bytes.size()});
+      };
+      for (const AdapterUpdate::Pair& pair : update.pairs) {
+        mix(std::to_string(pair.scale));
+        mix_values(pair.a);
+        mix_values(pair.b);
       }
+      if (!update.router) continue;
+      mix(to_json(update.router->spec).dump());
+      mix_values(update.router->weight);
     }
   }
   return hash;

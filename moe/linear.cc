@@ -120,7 +120,7 @@ void check_overlay(const LowRank& low_rank, std::int64_t n, std::int64_t k, std:
 void check_overlay(const RoutedLowRank& routed, std::int64_t n, std::int64_t k, std::string_view where) {
   expect_size(routed.experts.size(), routed.spec.experts, "routed low-rank expert list", where);
   expect_size(routed.router.size(), routed.spec.experts * k, "routed low-rank router", where);
-  if (routed.spec.selection_bias) fail(where, "routed low-rank router has a selection bias, expected none");
+  check_overlay_router(routed.spec, std::string(where) + ": routed low-rank router");
   for (const LowRank& low_rank : routed.experts) check_overlay(low_rank, n, k, where);
 }
 
@@ -166,6 +166,19 @@ LowRank make_low_rank(const Tensor& a, const Tensor& b, float scale, std::string
     for (std::int64_t j = 0; j < low_rank.rank; ++j) low_rank.b_transposed[j * n + i] = rows[i * low_rank.rank + j];
   }
   return low_rank;
+}
+
+void check_overlay_router(const RouterSpec& spec, std::string_view where) {
+  const auto refuse = [&](bool wrong, std::string_view found, std::string_view expected) {
+    if (wrong) fail(where, std::string(found) + ", expected " + std::string(expected));
+  };
+  refuse(spec.logits != LogitsKind::kLinear, "logits is not linear", "linear");
+  refuse(spec.logit_residual, "logit_residual is true", "false: there is no routing below");
+  refuse(spec.selection_bias, "selection_bias is true", "false: none is stored");
+  refuse(std::holds_alternative<Given>(spec.select), "select is given", "a rule on scores: the layer sees no tokens");
+  refuse(std::holds_alternative<ExpertChoice>(spec.select), "select is expert_choice", "a rule for each row by itself");
+  refuse(spec.weight_on == WeightOn::kInput, "weight_on is input", "output");
+  refuse(spec.prune.has_value(), "prune is set", "none");
 }
 
 void check_linear(const Linear& linear, std::string_view where) {

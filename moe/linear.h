@@ -33,7 +33,7 @@ struct LowRank {
 /// Adds, for each row, the weighted sum of the low-rank experts that a router of its own chooses. Weights multiply the
 /// experts' outputs. Rows that the router gives no expert stay as they are.
 struct RoutedLowRank {
-  RouterSpec spec;            // spec.experts == experts.size(), no stored selection bias
+  RouterSpec spec;            // spec.experts == experts.size(); see check_overlay_router()
   std::vector<float> router;  // [experts, K]
   std::vector<LowRank> experts;
 };
@@ -64,6 +64,10 @@ LowRank make_low_rank(const Tensor& a, const Tensor& b, float scale, std::string
 
 /// Throws Error naming `where` where a size of the bias or of an overlay does not fit the weights, or an id is outside.
 void check_linear(const Linear& linear, std::string_view where);
+
+/// Throws Error naming `where`, what the spec has and what is expected, where it is no router of a RoutedLowRank: that
+/// has linear logits of the layer's own input and knows nothing of tokens, other layers or later rows.
+void check_overlay_router(const RouterSpec& spec, std::string_view where);
 
 /// What the overlays take from each input row, computed once and read by all blocks of outputs.
 struct OverlayScratch {
