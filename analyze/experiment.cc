@@ -201,6 +201,8 @@ Experiment read_experiment(const std::string& path, bool smoke) {
     out.arms.push_back(std::move(again));
   }
   if (const Json* corruption = fields.any("corruption")) out.corruption = corruption_from(*corruption, path);
+  constexpr int kMostDevices = 1 << 16;
+  out.devices = static_cast<int>(fields.integer("devices", 1, kMostDevices).value_or(0));
   const Json* for_smoke = fields.any("smoke");
   if (for_smoke == nullptr) fields.fail_at("smoke", "missing, expected what makes a run of seconds");
   fields.finish();

@@ -12,6 +12,7 @@
 //    "noise": "aux",                         the arm that runs again with other seeds: the A/A noise floor
 //    "claims": [{"name": "...", "text": "...", "arm": "bias", "against": "aux", "metric": "max_violation",
 //                "kind": "less", "margin": 0.3}],
+//    "devices": 8,                           how long devices would wait for the slowest (analyze/device_step.h)
 //    "corruption": {"share": 0.025, "token": 64},   tests with a share of the input tokens replaced (MomentumSMoE)
 //    "smoke": {"recipe": {"schedule": {"steps": 4}}, "seeds": 2, "texts": {"docs": "docs/training.md"}}}
 //
@@ -82,6 +83,7 @@ struct Experiment {
   std::string noise;      // of which arm that is the repetition; empty: none
   std::vector<Claim> claims;
   Corruption corruption;
+  int devices = 0;     // on which a layer's experts are thought to stand; 0: not measured
   std::string sha256;  // of the file: what was declared
   bool smoke = false;
 };

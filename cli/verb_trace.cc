@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "analyze/device_step.h"
 #include "analyze/generate_trace.h"
 #include "analyze/measure_schedule.h"
 #include "analyze/prediction_quality.h"
@@ -35,6 +36,7 @@ struct TraceVerb {
   std::string predict, learn;
   int warm_up = 0;
   int schedule = 0;  // sequences of a batch
+  int devices = 0, batch = 256;
   int pairs = 3;
   std::string generate;
   int layers = 0, experts = 0, per_token = 0;
@@ -312,11 +314,35 @@ int run_schedule(const TraceVerb& options) {
   return 0;
 }
 
+int run_devices(const TraceVerb& options) {
+  if (options.model.path.empty()) fail("", "--devices needs a trace: junto trace TRACE --devices N");
+  const RouteTrace trace = read_trace(options.model.path);
+  const DeviceRows rows = device_rows(trace, options.devices, options.batch);
+  const double tokens = static_cast<double>(std::max<std::int64_t>(1, trace.tokens()));
+  if (options.json) {
+    const Json report = {{"devices", options.devices},
+                         {"batch", options.batch},
+                         {"slowest_rows_per_token", rows.slowest / tokens},
+                         {"mean_rows_per_token", rows.mean / tokens},
+                         {"waiting", rows.waiting()}};
+    std::printf("%s\n", report.dump().c_str());
+    return 0;
+  }
+  std::printf(
+      "%d devices, steps of %d tokens, all layers: the slowest device computes %s rows a token, the mean one %s; "
+      "devices "
+      "wait %s %% of the time\n",
+      options.devices, options.batch, fixed(rows.slowest / tokens, 3).c_str(), fixed(rows.mean / tokens, 3).c_str(),
+      fixed(100 * rows.waiting(), 1).c_str());
+  return 0;
+}
+
 int run_trace(const TraceVerb& options) {
   if (options.json) set_default_progress_style(ProgressStyle::kSilent);
   if (!options.stats.empty() && !options.generate.empty()) fail("", "--stats and --generate exclude each other");
   if (!options.predict.empty()) return run_predict(options);
   if (options.schedule > 0) return run_schedule(options);
+  if (options.devices > 0) return run_devices(options);
   if (!options.learn.empty()) fail("--learn", "is for --predict");
   if (!options.stats.empty()) return run_stats(options);
   if (options.out.empty()) fail("", "junto trace needs --out FILE; see junto trace --help");
@@ -378,6 +404,17 @@ Command trace_command() {
                "and how many where two batches are parted by the paths of their tokens (by predicted ones too, with "
                "--path-predictor)",
        .low = 1},
+      {.name = "--devices",
+       .target = &options->devices,
+       .value = "N",
+       .help =
+           "Instead of recording: what a layer costs where its experts stand on N devices that wait for the slowest",
+       .low = 1},
+      {.name = "--batch",
+       .target = &options->batch,
+       .value = "N",
+       .help = "With --devices: tokens of a step (default 256)",
+       .low = 1},
       {.name = "--generate",
        .target = &options->generate,
        .value = "RECIPE",
@@ -407,6 +444,7 @@ Command trace_command() {
       "  junto trace --stats wiki.trace --picture wiki.svg\n"
       "  junto trace wiki.trace --predict all\n"
       "  junto trace wiki.trace --schedule 8\n"
+      "  junto trace wiki.trace --devices 8\n"
       "  junto trace moe.gguf --generate zipf:1.0,repeat:0.5 --tokens 2000 --out zipf.trace\n"
       "  junto trace --generate uniform --layers 16 --experts 64 --top-k 8 --tokens 500 --out uniform.trace\n";
   command.execute = [options] { return run_trace(*options); };

@@ -64,6 +64,25 @@ TEST(TraceVerb, GeneratesAModelsShapeAndCountsIt) {
   EXPECT_EQ(read_trace(file).layers[2].expert_bytes, 1000000);
 }
 
+TEST(TraceVerb, SaysHowLongDevicesWait) {
+  const Scratch scratch;
+  const std::string file = scratch.path("t");
+  ASSERT_EQ(run_junto({"trace", "--generate", "zipf:1.0", "--layers", "2", "--experts", "8", "--top-k", "2", "--tokens",
+                       "100", "--out", file})
+                .status,
+            0);
+  const Ran one = run_junto({"trace", file, "--devices", "1", "--json"});
+  ASSERT_EQ(one.status, 0) << one.err;
+  EXPECT_EQ(Json::parse(one.out)["slowest_rows_per_token"], 4.0);
+  EXPECT_EQ(Json::parse(one.out)["waiting"], 0.0);
+  const Json four = Json::parse(run_junto({"trace", file, "--devices", "4", "--batch", "10", "--json"}).out);
+  EXPECT_EQ(four["mean_rows_per_token"], 1.0);
+  EXPECT_GT(four["slowest_rows_per_token"], 1.2);
+  EXPECT_NEAR(four["waiting"].get<double>(), 1.0 - 1.0 / four["slowest_rows_per_token"].get<double>(), 1e-12);
+  const Ran text = run_junto({"trace", file, "--devices", "4"});
+  EXPECT_NE(text.out.find("4 devices, steps of 256 tokens"), std::string::npos) << text.out;
+}
+
 TEST(TraceVerb, SaysHowWellRulesGuessAtEqualBytes) {
   const Scratch scratch;
   const std::string file = scratch.path("t"), earlier = scratch.path("e");

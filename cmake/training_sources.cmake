@@ -1,6 +1,7 @@
 # cmake -DROOT=... -DOUT=... -P: writes a source file that holds a hash of the code that trains and measures. Rows of an
 # experiment (train/reproduce/rows.h) carry it: a row of other code is not taken for this one's.
-file(GLOB_RECURSE files ${ROOT}/train/*.h ${ROOT}/train/*.cc ${ROOT}/moe/*.h ${ROOT}/moe/*.cc)
+file(GLOB_RECURSE files ${ROOT}/train/*.h ${ROOT}/train/*.cc ${ROOT}/moe/*.h ${ROOT}/moe/*.cc
+     ${ROOT}/analyze/device_step.*)
 list(FILTER files EXCLUDE REGEX "(_test\\.cc|_fuzz\\.cc|/test_[^/]*\\.h|/main\\.cc)$")
 list(FILTER files EXCLUDE REGEX "/train/reproduce/(reproduce|result|rows|compare|plan)\\.")
 list(SORT files)

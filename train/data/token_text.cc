@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <numeric>
 #include <optional>
 
 #include "base/error.h"
@@ -245,11 +246,22 @@ TokenBatch draw_batch(const TokenIds& text, std::int64_t sequences, std::int64_t
 
 TokenBatch span_batch(const TokenIds& text, std::int64_t first, std::int64_t sequences, std::int64_t length,
                       const PathLabels& paths) {
-  const std::int64_t spans = (static_cast<std::int64_t>(text.size()) - 1) / length;
-  sequences = std::max<std::int64_t>(0, std::min(sequences, spans - first));
-  TokenBatch batch = empty_batch(sequences, length, paths);
-  for (std::int64_t row = 0; row < sequences; ++row) fill(text, paths, (first + row) * length, length, row, batch);
+  std::vector<std::int64_t> numbers(
+      static_cast<std::size_t>(std::max<std::int64_t>(0, std::min(sequences, spans_of(text, length) - first))));
+  std::iota(numbers.begin(), numbers.end(), first);
+  return batch_of_spans(text, numbers, length, paths);
+}
+
+TokenBatch batch_of_spans(const TokenIds& text, std::span<const std::int64_t> numbers, std::int64_t length,
+                          const PathLabels& paths) {
+  TokenBatch batch = empty_batch(std::ssize(numbers), length, paths);
+  for (std::int64_t row = 0; row < std::ssize(numbers); ++row)
+    fill(text, paths, numbers[static_cast<std::size_t>(row)] * length, length, row, batch);
   return batch;
+}
+
+std::int64_t spans_of(const TokenIds& text, std::int64_t length) {
+  return (std::ssize(text) - 1) / length;
 }
 
 }  // namespace junto

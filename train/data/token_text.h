@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <numeric>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -88,5 +89,10 @@ TokenBatch draw_batch(const TokenIds& text, std::int64_t sequences, std::int64_t
 /// Span number `first`, `first + 1`... of the text, one after the other; fewer where the text ends.
 TokenBatch span_batch(const TokenIds& text, std::int64_t first, std::int64_t sequences, std::int64_t length,
                       const PathLabels& paths = {});
+/// The spans of these numbers, each below spans_of().
+TokenBatch batch_of_spans(const TokenIds& text, std::span<const std::int64_t> numbers, std::int64_t length,
+                          const PathLabels& paths = {});
+/// Whole spans of a text.
+std::int64_t spans_of(const TokenIds& text, std::int64_t length);
 
 }  // namespace junto

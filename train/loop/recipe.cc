@@ -32,6 +32,8 @@ BatchOptions parse_batch(const Json& json, std::string_view where) {
               "A divisor of sequences: gradients of so many parts are added up");
   fields.read("recompute_activations", options.recompute_activations,
               "Less memory for more work: backward computes each block's activations again");
+  if (const Json* order = fields.any("order", "Which sequences steps read; without: drawn"))
+    options.order = parse_sequence_order(*order, options.sequences, where);
   if (!fields.finish()) return options;
   if (options.sequences % options.micro_batches != 0) {
     fields.fail_at("micro_batches", std::to_string(options.micro_batches) + ", expected a divisor of " +
@@ -300,6 +302,8 @@ Recipe parse_recipe(const Json& json, std::string_view where) {
   check_ramps(recipe, where);
   if (recipe.schedule.patience > 0 && (recipe.run.evaluate_every == 0 || recipe.data.validation_share == 0.0f))
     fields.fail_at("schedule.patience", "set, expected evaluations (run.evaluate_every, data.validation_share)");
+  if (recipe.batch.order.asks_statistics() && recipe.model.dense_layers == recipe.model.layers)
+    fields.fail_at("batch.order", "by routing, expected drawn or shuffled where no layer routes");
   if (recipe.batch.length > recipe.model.context) {
     fields.fail_at("batch.length", std::to_string(recipe.batch.length) + ", expected 1.." +
                                        std::to_string(recipe.model.context) + " (model.context)");

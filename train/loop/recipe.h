@@ -5,7 +5,7 @@
 //    "model": {...},                             nn/language_model.h       (required)
 //             {"checkpoint": "smollm2"}            or a checkpoint's shape and values: loop/import.h
 //    "data": {"files": [...], ...},              data/token_text.h          (required)
-//    "batch": {"sequences": 8, "length": 128, "micro_batches": 1},
+//    "batch": {"sequences": 8, "length": 128, "micro_batches": 1, "order": {...}},   data/sequence_order.h
 //    "placement": {"data": 1, "experts": 2},     parallel/expert_share.h
 //    "losses": {"balance": 0.01, "z": 0.001, "entropy": 0.0, "bias_rate": 0.0},
 //    "optimizer": {"learning_rate": 0.001, ...}, loop/optimizer.h
@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "train/data/sequence_order.h"
 #include "train/data/token_text.h"
 #include "train/loop/optimizer.h"
 #include "train/loop/schedule.h"
@@ -35,6 +36,7 @@ struct BatchOptions {
   std::int64_t length = 128;
   std::int64_t micro_batches = 1;      // a divisor of sequences: gradients of that many parts are added up
   bool recompute_activations = false;  // keeps a block's input alone until backward, which computes the rest again
+  SequenceOrder order;
 };
 
 /// Factors of the losses of routing beside cross entropy; 0: none. Each is the mean over routed layers.

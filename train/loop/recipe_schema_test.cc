@@ -152,6 +152,9 @@ const char* const kWrong[] = {
     "data.validation_share=1",
     "data.vocabulary=10",
     "batch.length=0",
+    "batch.order={\"kind\":\"sorted\"}",
+    "batch.order={\"kind\":\"shuffled\",\"pass_sequences\":0}",
+    "batch.order=shuffled",
     "placement.experts=0",
     "placement.groups=2",
     "losses.entropy_kind=boltzmann",
@@ -208,6 +211,8 @@ const std::vector<std::vector<std::string>> kRight = {
     {"stages=[{\"from\":0.5,\"freeze\":[\"blk.*\"],\"experts\":16}]", "ramps={\"losses.z\":[[0,0.1],[1,0]]}"},
     {"data.files=[\"a.csv\",{\"path\":\"b.csv\",\"column\":\"body\"},{\"path\":\"c\",\"format\":\"jsonl\"}]"},
     {"optimizer={\"kind\":\"adafactor\",\"relative_step\":false,\"clip_update\":2,\"beta1\":0.9}"},
+    {"batch.order={\"kind\":\"shuffled\",\"pass_sequences\":64}"},
+    {"batch.order.kind=similar_routing"},
     {"model.dense_layers=4", "model.dense_width=64", "data.vocabulary=300", "data.end_of_text=\"\""},
 };
 

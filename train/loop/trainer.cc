@@ -76,6 +76,8 @@ Trainer::Trainer(Recipe recipe, Exchange& exchange)
       text_(read_token_text(recipe.data, recipe.batch.length)),
       recipe_(fit_to_text(std::move(recipe), text_)),
       grid_(check_parts(recipe_, exchange_.ranks())),
+      passes_(recipe_.batch.order, recipe_.batch.sequences, spans_of(text_.train, recipe_.batch.length),
+              (recipe_.model.layers - recipe_.model.dense_layers) * recipe_.model.rounds.count, recipe_.seed),
       model_(std::make_unique<LanguageModel>(recipe_.model, recipe_.seed, share_of(grid_, recipe_.model))),
       optimizer_(recipe_.optimizer, model_->parameters()) {
   if (recipe_.checkpoint.empty()) return;
@@ -132,6 +134,18 @@ void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses
   }
   (loss * share).backward();
   report.work += count_work(batch, out.routed, load);
+  if (several_.defined()) note_sequences(draws.first_unit / batch.inputs.size(1), out.routed);
+}
+
+void Trainer::note_sequences(std::int64_t first, const std::vector<RoutedUnits>& routed) {
+  auto counts = several_.accessor<float, 2>();
+  for (std::size_t routing = 0; routing < routed.size(); ++routing) {
+    const RoutePlan& plan = routed[routing].asked();
+    for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
+      if (plan.experts_of(unit).size() > 1)
+        counts[first + unit / recipe_.batch.length][static_cast<std::int64_t>(routing)] += 1.0f;
+    }
+  }
 }
 
 // All ranks' rows are added up first: a step costs what it costs one process.
@@ -228,6 +242,13 @@ std::shared_ptr<const ExpertShare> Trainer::share_of(const PlacementGrid& grid, 
   return make_expert_share(placement_of(grid, shape.weighted_experts()), exchange_);
 }
 
+TokenBatch Trainer::next_batch() {
+  const BatchOptions& sizes = recipe_.batch;
+  if (!sizes.order.has_passes())
+    return draw_batch(text_.train, sizes.sequences, sizes.length, recipe_.seed, step(), text_.train_paths);
+  return batch_of_spans(text_.train, passes_.spans_of_step(step()), sizes.length, text_.train_paths);
+}
+
 StepReport Trainer::train_step() {
   const double began = processor_seconds(), experts_before = expert_clock_.seconds();
   const BatchOptions& sizes = recipe_.batch;
@@ -237,8 +258,8 @@ StepReport Trainer::train_step() {
   if (!(scalars.router_training == model_->shape().router_training))
     model_->set_routing(model_->shape().router, scalars.router_training);
   Parameters& parameters = model_->parameters();
-  const TokenBatch batch =
-      draw_batch(text_.train, sizes.sequences, sizes.length, recipe_.seed, step(), text_.train_paths);
+  const TokenBatch batch = next_batch();
+  if (sizes.order.asks_statistics()) several_ = at::zeros({sizes.sequences, passes_.routings()}, at::kFloat);
   StepReport report{.step = step() + 1};
   report.learning_rate =
       static_cast<double>(scalars.optimizer.learning_rate) * learning_rate_share(recipe_.schedule, position());
@@ -249,6 +270,10 @@ StepReport Trainer::train_step() {
     const std::int64_t first = i * part + exchange_.rank() * own;
     const DrawPlace draws{.seed = recipe_.seed, .step = step(), .first_unit = first * sizes.length};
     add_micro_batch(batch.part(first, own), scalars.losses, draws, report, load);
+  }
+  if (several_.defined()) {
+    sum_over_ranks(exchange_, several_);
+    passes_.note(step(), several_);
   }
   parameters.finish_gradients();
   sum_gradients();

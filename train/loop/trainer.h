@@ -1,7 +1,8 @@
 // One training run: model, optimiser, data and counts, step by step. All of its state is parameters, moments, their
-// average, selection biases and counts: the batch of a step follows from the seed and the step's number, stages and
-// ramps from the ledger, so a run that goes on from a checkpoint is, to the bit, the run that was not interrupted (with
-// the same number of threads on the same machine).
+// average, selection biases, counts and, where sequences are ordered by their routing, the order and the counts that it
+// follows from: else the batch of a step follows from the seed and the step's number, stages and ramps from the ledger,
+// so a run that goes on from a checkpoint is, to the bit, the run that was not interrupted (with the same number of
+// threads on the same machine).
 #pragma once
 
 #include <array>
@@ -45,6 +46,8 @@ class Trainer {
 
   /// Throws Error where loss or gradients are not finite; the step's batch is then in <folder>/diverged.safetensors.
   StepReport train_step();
+  /// What the next step reads, of all processes together.
+  TokenBatch next_batch();
   /// Cross entropy over the first spans of the validation text, nats a token; of the average of the weights, where one
   /// is kept.
   double evaluate();
@@ -81,6 +84,7 @@ class Trainer {
   Ledger count_work(const TokenBatch& batch, const std::vector<RoutedUnits>& routed, std::vector<at::Tensor>& load);
   void go_on_from(const std::string& path, bool other_budget);
   void mean_of_losses(StepReport& report);
+  void note_sequences(std::int64_t first, const std::vector<RoutedUnits>& routed);
   void sum_gradients();
   void add_orthogonality(double factor, StepReport& report);
   void balance(const LossOptions& losses, const std::vector<at::Tensor>& load, StepReport& report);
@@ -98,6 +102,8 @@ class Trainer {
   TokenText text_;
   Recipe recipe_;
   PlacementGrid grid_;
+  SequencePasses passes_;
+  at::Tensor several_;  // [batch.sequences, routings] of the step, where the order asks: tokens of several experts
   std::unique_ptr<LanguageModel> model_;
   Optimizer optimizer_;
   Ledger ledger_;

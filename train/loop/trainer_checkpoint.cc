@@ -73,6 +73,7 @@ void Trainer::save(const std::string& path) const {
   if (exchange_.rank() > 0) return;
   std::vector<TensorToWrite> tensors;
   for (const auto& [name, values] : state_tensors(whole)) tensors.push_back(stored(name, values));
+  for (const auto& [name, values] : passes_.state()) tensors.push_back(stored(name, values));
   Json state = {{"step", step()}, {"stages", stages_}, {"not_better", not_better_}, {"ledger", to_json(ledger_)}};
   if (std::isfinite(best_validation_)) state["best_validation"] = best_validation_;
   write_safetensors(path, tensors, {{"recipe", what_counts(recipe_.json).dump()}, {"state", state.dump()}});
@@ -149,6 +150,8 @@ void Trainer::go_on_from(const std::string& path, bool other_budget) {
   }
   const FlatState whole = model_->parted() ? empty_whole_state() : own_state();
   for (const auto& [name, values] : state_tensors(whole)) restore(file, path, name, values);
+  for (const auto& [name, values] : passes_.state()) restore(file, path, name, values);
+  passes_.go_on(step());
   if (!model_->parted()) return;
   const FlatState own = own_state();
   for (std::size_t i = 0; i < own.size(); ++i) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "analyze/device_step.h"
 #include "base/error.h"
 #include "moe/json_fields.h"
 
@@ -35,12 +36,11 @@ PlacementGrid fitted(PlacementGrid grid, int ranks, std::string_view field) {
 }
 
 Placement placement_of(const PlacementGrid& grid, int experts) {
-  Placement out{.version = 0, .ranks = static_cast<int>(grid.data * grid.experts), .ranks_of_expert = {}};
-  for (std::int64_t e = 0; e < experts; ++e) {
-    std::vector<std::int32_t>& ranks = out.ranks_of_expert.emplace_back();
-    const std::int64_t place = e * grid.experts / experts;
-    for (std::int64_t group = 0; group < grid.data; ++group)
-      ranks.push_back(static_cast<std::int32_t>(group * grid.experts + place));
+  Placement out = placement_in_stretches(experts, static_cast<int>(grid.experts));
+  out.ranks = static_cast<int>(grid.data * grid.experts);
+  for (std::vector<std::int32_t>& ranks : out.ranks_of_expert) {
+    for (std::int64_t group = 1; group < grid.data; ++group)
+      ranks.push_back(static_cast<std::int32_t>(group * grid.experts) + ranks.front());
   }
   return out;
 }

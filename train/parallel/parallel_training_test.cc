@@ -86,6 +86,11 @@ std::vector<std::pair<std::string, Json>> recipes(const TestDirectory& directory
                                {"router_training", {{"noise", "gumbel"}, {"amount", 0.2}}}}},
                              {"losses", {{"balance_of", "single"}}},
                              {"optimizer", {{"kind", "adafactor"}, {"learning_rate", 0.05}}}})},
+      {"ordered by routing",
+       recipe_of(
+           directory,
+           {{"model", {{"router", {{"select", {{"rule", "margin"}, {"margin", 0.02}, {"k", nullptr}}}}}}},
+            {"batch", {{"micro_batches", 2}, {"order", {{"kind", "similar_routing"}, {"pass_sequences", 32}}}}}})},
       {"free experts, stages",
        recipe_of(directory,
                  {{"model", {{"free_experts", {{"constant", 1}, {"zero", 1}}}}},

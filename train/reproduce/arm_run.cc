@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "train/reproduce/measure_devices.h"
 
 namespace junto {
 namespace {
@@ -174,6 +175,12 @@ void ArmRun::step() {
   expert_seconds_ += report.expert_seconds;
   positions_.push_back(trainer_.position());
   busiest_.push_back(report.busiest);
+  if (counts_devices()) {
+    const auto experts = static_cast<std::size_t>(trainer_.model().shape().weighted_experts());
+    const Placement placement = placement_in_stretches(static_cast<int>(experts), experiment_.devices);
+    for (const std::vector<double>& load : report.load)
+      device_rows_ += device_rows(std::span(load).first(experts), placement);
+  }
   if (report.step % experiment_.log_every == 0 || trainer_.done()) {
     append_point(curve_, point_of(report, trainer_, since_));
     since_ = trainer_.ledger();
@@ -181,6 +188,25 @@ void ArmRun::step() {
   if (report.step % experiment_.evaluate_every == 0 || trainer_.done()) {
     append_point(tune_, tune_point(trainer_, experiment_, texts_, before_));
   }
+}
+
+bool ArmRun::counts_devices() const {
+  const LanguageModelShape& shape = trainer_.model().shape();
+  return experiment_.devices > 0 && routed_layers(shape) > 0 && shape.weighted_experts() >= experiment_.devices;
+}
+
+void ArmRun::add_devices(Json& metrics) const {
+  if (!counts_devices()) return;
+  const std::int64_t layers = routed_layers(trainer_.recipe().model);
+  const double units = static_cast<double>(trainer_.ledger().tokens) * static_cast<double>(layers);
+  metrics["training_device_rows"] = device_rows_.slowest * experiment_.devices / units;
+  metrics["training_device_wait"] = device_rows_.waiting();
+  if (run_.tuning) return;
+  const BatchOptions& batch = trainer_.recipe().batch;
+  SequenceRows rows;
+  for (const DomainText& text : texts_)
+    add_sequence_rows(trainer_.model(), text.test, experiment_.test_spans, batch.sequences, batch.length, rows);
+  metrics.update(measure_devices(rows, batch.sequences, experiment_.devices, layers));
 }
 
 double ArmRun::late_violation() const {
@@ -236,15 +262,23 @@ Json ArmRun::finish() {
     metrics["batch_max_violation"] = late_violation();
   }
   if (!run_.tuning) read_test(trainer_, experiment_, texts_, row);
+  add_devices(row["metrics"]);
   row["seconds"] = wall_seconds_ + seconds_since(begin);
   return row;
 }
 
 // The notes first: where the checkpoint is, they are too.
 void ArmRun::save(const std::string& path) const {
-  Json notes = {{"step", trainer_.step()},  {"curve", curve_},      {"tune", tune_},
-                {"since", to_json(since_)}, {"best", before_.best}, {"busiest", busiest_},
-                {"flops", Json::array()},   {"seconds", seconds_},  {"expert_seconds", expert_seconds_}};
+  Json notes = {{"step", trainer_.step()},
+                {"curve", curve_},
+                {"tune", tune_},
+                {"since", to_json(since_)},
+                {"best", before_.best},
+                {"busiest", busiest_},
+                {"flops", Json::array()},
+                {"seconds", seconds_},
+                {"expert_seconds", expert_seconds_},
+                {"devices", {device_rows_.slowest, device_rows_.mean}}};
   for (const RunPosition& position : positions_) notes["flops"].push_back(position.flops);
   AtomicFile file(notes_path(path));
   file.write(notes.dump() + "\n");
@@ -274,6 +308,7 @@ void ArmRun::read_notes(const std::string& path) {
     busiest_ = notes.at("busiest").get<std::vector<double>>();
     seconds_ = notes.at("seconds").get<double>();
     expert_seconds_ = notes.at("expert_seconds").get<double>();
+    device_rows_ = {notes.at("devices").at(0).get<double>(), notes.at("devices").at(1).get<double>()};
     const auto flops = notes.at("flops").get<std::vector<double>>();
     positions_.clear();
     for (const double spent : flops) positions_.push_back({static_cast<std::int64_t>(positions_.size()) + 1, spent});

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "analyze/device_step.h"
 #include "train/loop/trainer.h"
 #include "train/reproduce/measure.h"
 #include "train/reproduce/run_arm.h"
@@ -36,6 +37,8 @@ class ArmRun {
   void read_notes(const std::string& path);
   double late_violation() const;  // mean over the last quarter
   double late_churn() const;      // mean over the last third
+  bool counts_devices() const;
+  void add_devices(Json& metrics) const;
 
   const Experiment& experiment_;
   const std::vector<DomainText>& texts_;
@@ -48,6 +51,7 @@ class ArmRun {
   Measured before_;                                      // at the last point of `tune_`
   double seconds_ = 0.0, expert_seconds_ = 0.0;          // of the processor, all updates
   double wall_seconds_ = 0.0;                            // of this run alone
+  DeviceRows device_rows_;                               // all updates; where the experiment asks
   double flops_of_trunk_ = 0.0;                          // executed by the run that this one branched from
 };
 

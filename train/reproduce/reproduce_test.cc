@@ -55,6 +55,11 @@ TEST_F(Reproduce, EverySystemSmokes) {
       EXPECT_EQ(arm["runs"][0].at("curve").at("loss").size(), 4u);
     }
     EXPECT_TRUE(found.at("noise").at("metrics").contains(found.at("loss_metric").get<std::string>()));
+    if (slug != "adaptive-gating") continue;
+    const Json metrics = found["arms"][0]["runs"][0]["metrics"];
+    EXPECT_GE(metrics.at("training_device_rows"), metrics.at("training_experts_per_token"));
+    EXPECT_TRUE(metrics.contains("order_saves"));
+    EXPECT_NE(contents(directory_.path("out")).find("training device rows"), std::string::npos);
   }
 }
 

@@ -1,6 +1,6 @@
 #include "train/reproduce/result.h"
 
-#include <array>
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -172,8 +172,8 @@ Json result_of(const Setting& setting, const std::vector<double>& rates, const s
 
 std::string describe(const Json& result) {
   const bool paths = result.at("loss_metric") == "path_bits";
-  const std::array<const char*, 3> metrics = paths ? std::array{"path_bits", "recall", "recall.held_out"}
-                                                   : std::array{"bits_per_byte", "max_violation", "rows_per_token"};
+  std::vector<const char*> metrics = {"bits_per_byte", "max_violation", "rows_per_token"};
+  if (paths) metrics = {"path_bits", "recall", "recall.held_out"};
   Table arms{{{"arm"},
               {"rate", Align::kRight},
               {"seeds", Align::kRight},
@@ -183,6 +183,16 @@ std::string describe(const Json& result) {
               {"executed", Align::kRight},
               {"s", Align::kRight}},
              {}};
+  const auto column = [&](const char* metric, const char* title) {
+    const auto has = [&](const Json& run) { return run.at("metrics").contains(metric); };
+    const auto any = [&](const Json& arm) { return std::ranges::any_of(arm.at("runs"), has); };
+    if (!std::ranges::any_of(result.at("arms"), any)) return;
+    metrics.push_back(metric);
+    arms.columns.insert(arms.columns.end() - 2, Column{title, Align::kRight});
+  };
+  column("training_device_rows", "training device rows");
+  column("device_rows", "device rows");
+  column("order_saves", "order saves");
   for (const Json& arm : result.at("arms")) {
     const Json& runs = arm.at("runs");
     std::vector<std::string> row = {arm.at("name"), arm.at("learning_rate").dump(), std::to_string(runs.size())};

@@ -53,6 +53,7 @@ std::string row_path(const Experiment& experiment, const Run& run, const std::ve
   if (experiment.corruption.share > 0.0) {
     what["corruption"] = {experiment.corruption.share, experiment.corruption.token.value_or(-1)};
   }
+  if (experiment.devices > 0) what["devices"] = experiment.devices;
   what["machine"] = {machine.sources, machine.processor, machine.threads, machine.blas, machine.compiler};
   Sha256 digest;
   digest.update(what.dump());

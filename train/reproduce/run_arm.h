@@ -33,6 +33,8 @@ Json recipe_of(const Experiment& experiment, const Run& run, const std::vector<D
 ///   metrics   {bits_per_byte, bits_per_byte.<domain>, max_violation, ...}; of the text to test unless tuning
 ///             with `corruption`: corrupted_bits_per_byte, and corruption_bits, what of it is more than bits_per_byte:
 ///             the logarithm to base 2 of the ratio of the two perplexities
+///             with `devices`: measure_devices.h, and training_device_rows and training_device_wait, which are the
+///             same of all updates, as their batches came
 ///   layers    [{experts_per_token, load}], of each routing
 ///   token_loss, token_experts    of the first test tokens of each domain
 /// Of an experiment with traces, whose model predicts paths (measure_paths.h), instead of bits_per_byte and routing:
