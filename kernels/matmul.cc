@@ -82,9 +82,6 @@ struct Product {
     }
   }
 
-  /// Of a size that the compiler knows: no call for a line of memory.
-  static void copy_group(const float* from, float* to) { std::copy_n(from, kGroupRows, to); }
-
   /// Copies to `out` what the range has of a group's sums.
   void write(std::int64_t group, std::int64_t begin, std::int64_t count, const float* sums) const {
     const std::int64_t first = std::max(range.begin, group * kGroupRows);
@@ -92,7 +89,10 @@ struct Product {
     for (std::int64_t i = 0; i < count; ++i) {
       const float* from = sums + i * kGroupRows + first % kGroupRows;
       float* to = out.data + out_row(begin + i) * out.stride + first;
-      end - first == kGroupRows ? copy_group(from, to) : void(std::copy(from, from + (end - first), to));
+      if (end - first == kGroupRows)
+        std::copy_n(from, kGroupRows, to);  // of a size that the compiler knows: no call
+      else
+        std::copy(from, from + (end - first), to);
     }
   }
 };
@@ -208,25 +208,30 @@ void multiply_decoded_columns(const Product& p) {
 }
 
 // One block of outputs, whose form of kColumnBlocks stands at `at`.
-void multiply_column_block(const Product& p, std::int64_t block, const std::byte* at) {
-  const MatrixView<const float> floats = p.x.floats();
+void multiply_column_block(const Product& p, const MatrixView<const float>& floats, std::int64_t block,
+                           const std::byte* at) {
   const std::int64_t first = std::max(p.range.begin, block * kColumnBlockRows);
   const std::int64_t end = std::min(p.range.end, (block + 1) * kColumnBlockRows);
   for (std::int64_t i = 0; i < p.rows(); ++i) {
     alignas(64) float sums[kColumnBlockRows];
     p.kernel.columns(at, p.w.cols, floats.data + p.x_row(i) * floats.stride, sums);
     const float* from = sums + first % kColumnBlockRows;
-    std::copy(from, from + (end - first), p.out.data + p.out_row(i) * p.out.stride + first);
+    float* to = p.out.data + p.out_row(i) * p.out.stride + first;
+    if (end - first == kColumnBlockRows)
+      std::copy_n(from, kColumnBlockRows, to);  // of a size that the compiler knows: no call
+    else
+      std::copy(from, from + (end - first), to);
   }
 }
 
 void multiply_columns(const Product& p) {
   const std::size_t bytes = column_block_bytes(p.w.type, p.w.cols);
   const bool stored = p.w.layout == WeightLayout::kColumns;
+  const MatrixView<const float> floats = p.x.floats();
   std::byte* made = stored ? scratch().units(bytes) : nullptr;
   for (std::int64_t block = p.range.begin / kColumnBlockRows; block * kColumnBlockRows < p.range.end; ++block) {
     if (stored) make_column_block(p.w, block, made);
-    multiply_column_block(p, block, stored ? made : p.w.data + static_cast<std::size_t>(block) * bytes);
+    multiply_column_block(p, floats, block, stored ? made : p.w.data + static_cast<std::size_t>(block) * bytes);
   }
 }
 

@@ -284,12 +284,14 @@ StepReport Trainer::train_step() {
   for (std::size_t p = 0; p < frozen_.size(); ++p) {
     if (frozen_[p]) parameters.all()[p].value.grad().zero_();  // the norm is that of what moves
   }
+  const double update_began = processor_seconds();
   report.gradient_norm =
       model_->parted() ? parted_gradient_norm(parameters, *model_->share()) : gradient_norm(parameters);
   check_finite(report, batch);
   const double clip = scalars.optimizer.clip_norm;
   const double scale = clip > 0.0 && report.gradient_norm > clip ? clip / report.gradient_norm : 1.0;
   update(optimizer_, scalars.optimizer, parameters, report.learning_rate, scale, frozen_);
+  report.update_seconds = processor_seconds() - update_began;
   std::int64_t moving = 0;
   for (std::size_t p = 0; p < parameters.all().size(); ++p) {
     if (frozen_.empty() || !frozen_[p]) moving += parameters.all()[p].whole_count();

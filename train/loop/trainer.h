@@ -33,7 +33,8 @@ struct StepReport {
   double busiest = 0.0;  // mean over routed layers: rows of the busiest expert / mean rows of an expert
   double idle = 0.0;     // mean over routed layers: share of experts without rows
   Ledger work = {};      // what the step executed
-  double seconds = 0.0, expert_seconds = 0.0;  // of the processor: the step, its feed-forward networks of all kinds
+  // Of the processor: the step, its feed-forward networks of all kinds, norm of the gradients and update.
+  double seconds = 0.0, expert_seconds = 0.0, update_seconds = 0.0;
   std::vector<std::vector<double>> load = {};  // [routed layers][experts]: rows
 };
 
