@@ -66,17 +66,21 @@ ExpertsReport attention_experts_report(const ExpertAttentionSpec& spec, const Ex
   return report;
 }
 
-Json layer_of(const MoeSpec& spec) {
+Json layer_of(const BlockSpec& block) {
+  const MoeSpec& spec = block.moe;
   Json out = Json::object();
+  if (block.ffn_norm.sum) out["norms"] = kBlockNormNames[block.ffn_norm.again ? 2 : 1];
+  if (spec.input_scale != 1.0f) out["input_scale"] = spec.input_scale;
   if (spec.rounds != Rounds()) out["rounds"] = to_json(spec.rounds);
   if (spec.residual != ResidualRule()) out["residual"] = to_json(spec.residual);
   if (spec.router_back > 0) out["router_back"] = spec.router_back;
   return out;
 }
 
-ExpertsReport experts_report(const MoeSpec& spec, const ExpertLayer& layer) {
+ExpertsReport experts_report(const BlockSpec& block, const ExpertLayer& layer) {
+  const MoeSpec& spec = block.moe;
   ExpertsReport report = router_report(spec.router);
-  report.layer = layer_of(spec);
+  report.layer = layer_of(block);
   report.shared = spec.shared_expert;
   std::set<std::string> types;
   for (const ExpertWeights* expert : layer.experts) {
@@ -137,7 +141,7 @@ void add_layers(const Model& model, ModelReport& report) {
       one.attention_experts.push_back(attention_experts_report(*spec, std::get<ExpertAttentionWeights>(weights.mixer)));
     }
     if (block.routed) {
-      one.experts.push_back(experts_report(block.moe, table->layers[b]));
+      one.experts.push_back(experts_report(block, table->layers[b]));
       per_token += expected_bytes(block.moe, table->layers[b]);
     }
     if (!report.layers.empty() && alike(report.layers.back(), one)) {

@@ -23,7 +23,8 @@ RouterSpec canonical(RouterSpec spec) {
   if (const auto* groups = std::get_if<GroupLimited>(&spec.select); groups && groups->top_groups == groups->groups) {
     spec.select = TopK{groups->k};
   }
-  const bool plain = std::holds_alternative<TopK>(spec.select) && !spec.selection_bias && spec.logit_softcap == 0.0f;
+  const bool plain = std::holds_alternative<TopK>(spec.select) && !spec.selection_bias && spec.logit_softcap == 0.0f &&
+                     spec.weightless == 0;
   if (plain && spec.score != Score::kSigmoid) {
     if (spec.weigh == Weigh::kSoftmaxOfChosen) spec.score = Score::kSoftmax, spec.weigh = Weigh::kRenormalised;
     if (spec.weigh == Weigh::kSoftmaxOfAll) spec.score = Score::kSoftmax, spec.weigh = Weigh::kRaw;

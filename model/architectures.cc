@@ -41,6 +41,7 @@ const Architecture kArchitectures[] = {
     {"lfm2moe",     "Lfm2MoeForCausalLM",       declare_lfm2_moe,      lfm2_moe_tensors(), lfm2_moe_gguf_tensors()},
     {"llama4",      "Llama4ForCausalLM",        declare_llama4,        llama4_tensors()},
     {"afmoe",       "AfmoeForCausalLM",         declare_afmoe,         afmoe_tensors()},
+    {"",            "MoeForCausalLM",           declare_moe_plus_plus, moe_plus_plus_tensors()},
 };
 // clang-format on
 

@@ -12,6 +12,12 @@ void make_routed(BlockSpec& block, const RouterSpec& router) {
   block.moe.kinds.assign(router.experts, ExpertKind::kFfn);
 }
 
+void set_norms(BlockSpec& block, BlockNorms norms) {
+  const bool pre = norms == BlockNorms::kPre;
+  block.mixer_norm = {.pre = pre, .sum = !pre};
+  block.ffn_norm = {.pre = pre, .sum = !pre, .again = norms == BlockNorms::kPostTwice && block.routed};
+}
+
 std::int64_t ModelConfig::outputs() const {
   return path_experts.empty() ? vocab_size : std::accumulate(path_experts.begin(), path_experts.end(), std::int64_t{0});
 }

@@ -2,9 +2,11 @@
 // forward pass (model/decoder.h) for all of them.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -119,9 +121,11 @@ struct MoeSpec {
   bool output_bias = false;                     // JetMoE: a bias added to the combined output
   Rounds rounds;                                // of routing and computing within the layer
   ResidualRule residual;                        // how the output joins the residual stream
-  int router_back = 0;  // the router reads what the routed block so many routed blocks below reads, where there
-                        // is one (Pre-gated MoE, Hwang et al., arXiv 2308.12066)
-  int join_after = 0;   // 0: joins its own block; 1: the end of the next block (LongCat's shortcut)
+  float input_scale = 1.0f;  // of what routed experts read; routers and the shared expert read it unscaled (released
+                             // code of MoE++)
+  int router_back = 0;       // the router reads what the routed block so many routed blocks below reads, where there
+                             // is one (Pre-gated MoE, Hwang et al., arXiv 2308.12066)
+  int join_after = 0;        // 0: joins its own block; 1: the end of the next block (LongCat's shortcut)
 
   bool operator==(const MoeSpec&) const = default;
 };
@@ -129,9 +133,18 @@ struct MoeSpec {
 struct NormPlacement {
   bool pre = true;    // before the sublayer
   bool post = false;  // on its output, before the residual sum
+  bool sum = false;   // on the residual sum: x = norm(x + f(x))
+  bool again =
+      false;  // of routed layers with `sum`: what the layer read joins once more, x = norm2(x + norm(x + f(x)))
 
   bool operator==(const NormPlacement&) const = default;
 };
+
+/// Where all norms of a block stand: before its sublayers; on residual sums (Vaswani et al., arXiv 1706.03762), with no
+/// norm before; the same with a second sum and norm where experts are (released code of MomentumSMoE, arXiv
+/// 2410.14574).
+enum class BlockNorms : std::uint8_t { kPre, kPost, kPostTwice };
+inline constexpr std::array<std::string_view, 3> kBlockNormNames = {"pre", "post", "post_twice"};
 
 /// One block: mixer, then a dense feed-forward or experts (or both on the same input, LongCat).
 struct BlockSpec {
@@ -172,6 +185,9 @@ struct ModelConfig {
 
   bool operator==(const ModelConfig&) const = default;
 };
+
+/// Of a block that is routed already, where it is to be.
+void set_norms(BlockSpec& block, BlockNorms norms);
 
 /// Makes a dense block routed by `router`: feed-forward experts with the block's own activation.
 void make_routed(BlockSpec& block, const RouterSpec& router);

@@ -127,15 +127,17 @@ void enter_sublayer(Pass& pass, const NormWeights& norm, bool pre) {
   take_rows(pass, w.normed.view(), w.normed_rows);
 }
 
-// x += residual_multiplier * post_norm(result)
-void leave_sublayer(Pass& pass, const NormWeights& norm, bool post) {
+// x = sum_norm(x + residual_multiplier * post_norm(result)), with the norms that are there.
+void leave_sublayer(Pass& pass, const NormPlacement& placed, const NormWeights& post_norm,
+                    const NormWeights& sum_norm) {
   Workspace& w = pass.w;
   const float factor = pass.model.config.residual_multiplier;
   for_each_row(pass, [&](std::int64_t r) {
     const std::span<float> result = w.result.view().row(r);
-    if (post) apply_norm(pass.model.config, norm, result, result);
+    if (placed.post) apply_norm(pass.model.config, post_norm, result, result);
     const std::span<float> x = w.x.view().row(r);
     for (std::size_t d = 0; d < x.size(); ++d) x[d] += factor * result[d];
+    if (placed.sum) apply_norm(pass.model.config, sum_norm, x, x);
   });
 }
 
@@ -167,8 +169,20 @@ void leave_routed(Pass& pass, std::size_t block, MatrixView<const float> read) {
     if (carries_moments(spec.moe.residual)) {
       moments = {w.momentum.view().row(r), w.first_moment.view().row(r), w.second_moment.view().row(r)};
     }
-    join_residual(spec.moe.residual, result, read.rows > 0 ? read.row(r) : std::span<const float>(), moments,
-                  w.x.view().row(r));
+    const std::span<float> x = w.x.view().row(r);
+    join_residual(spec.moe.residual, result, read.rows > 0 ? read.row(r) : std::span<const float>(), moments, x);
+    if (spec.ffn_norm.sum) apply_norm(pass.model.config, pass.model.blocks[block].ffn_sum_norm, x, x);
+  });
+}
+
+// What x was before the layer joins once more.
+void join_again(Pass& pass, const NormWeights& norm) {
+  Workspace& w = pass.w;
+  for_each_row(pass, [&](std::int64_t r) {
+    const std::span<float> x = w.x.view().row(r);
+    const std::span<const float> before = w.before_ffn.view().row(r);
+    for (std::size_t d = 0; d < x.size(); ++d) x[d] += before[d];
+    apply_norm(pass.model.config, norm, x, x);
   });
 }
 
@@ -198,13 +212,19 @@ void run_ffn_sublayer(Pass& pass, std::size_t block) {
     read.resize(pass.count(), pass.w.normed.cols);
     std::copy_n(pass.w.normed.view().data, read.rows * read.cols, read.view().data);
   }
+  if (spec.ffn_norm.again) {
+    pass.w.before_ffn.resize(pass.count(), pass.w.x.cols);
+    std::copy_n(pass.w.x.view().data, pass.count() * pass.w.x.cols, pass.w.before_ffn.view().data);
+  }
   run_ffn(pass, block);
   observe(pass, Point::kFfnOutput, block, pass.w.result.view());
+  const BlockWeights& weights = pass.model.blocks[block];
   if (spec.routed && spec.moe.residual != ResidualRule(AddResidual())) {
     leave_routed(pass, block, std::as_const(read).view());
   } else {
-    leave_sublayer(pass, pass.model.blocks[block].ffn_post_norm, spec.ffn_norm.post);
+    leave_sublayer(pass, spec.ffn_norm, weights.ffn_post_norm, weights.ffn_sum_norm);
   }
+  if (spec.ffn_norm.again) join_again(pass, weights.ffn_second_norm);
 }
 
 void run_mixer(Pass& pass, std::size_t block) {
@@ -242,7 +262,7 @@ void run_block(Pass& pass, std::size_t block) {
   run_mixer(pass, block);
   keep_wanted(pass, block);
   observe(pass, Point::kMixerOutput, block, pass.w.result.view());
-  leave_sublayer(pass, weights.mixer_post_norm, spec.mixer_norm.post);
+  leave_sublayer(pass, spec.mixer_norm, weights.mixer_post_norm, weights.mixer_sum_norm);
   run_ffn_sublayer(pass, block);
   join_shortcut(pass, block);
   edit_hidden(pass, Point::kBlockOutput, block);

@@ -99,7 +99,7 @@ bool has_shared(const Pass& pass, const MoeSpec& moe) {
 bool joins_routed(const Pass& pass, const MoeSpec& moe) {
   const bool watched =
       pass.hooks && (pass.hooks->observes(Point::kGatedHidden) || pass.hooks->observes(Point::kExpertOutput));
-  return has_shared(pass, moe) && !moe.shared_gate && !watched;
+  return has_shared(pass, moe) && !moe.shared_gate && !watched && moe.input_scale == 1.0f;
 }
 
 // A shared expert reads what the router reads and needs no plan. For few rows, where a parallel region costs as much as
@@ -153,18 +153,30 @@ void leave_out_shared(const ExpertWeights& shared, std::int64_t rows, ExpertUse&
   use.flops -= rows * shared.flops_per_row();
 }
 
+// What routed experts read: the layer's input, or a multiple of it.
+const ActivationRows& expert_input(Pass& pass, const MoeSpec& moe) {
+  Workspace& w = pass.w;
+  if (moe.input_scale == 1.0f) return w.normed_rows;
+  const MatrixView<const float> from = std::as_const(w.normed).view();
+  w.scaled_input.resize(pass.count(), from.cols);
+  float* to = w.scaled_input.view().data;
+  for (std::int64_t i = 0; i < pass.count() * from.cols; ++i) to[i] = moe.input_scale * from.data[i];
+  take_rows(pass, w.scaled_input.view(), w.scaled_rows);
+  return w.scaled_rows;
+}
+
 // Experts compute in the groups in which they come out of the cache; each slot has its row, so the order leaves no
 // trace. Those that need no reading (zero, copy and constant ones, replaced ones, the shared one) go with the first.
-ExpertUse run_streamed(Pass& pass, std::size_t block, const RoutePlan& plan, ExpertGroups& groups,
-                       std::vector<const ExpertWeights*>& experts) {
+ExpertUse run_streamed(Pass& pass, std::size_t block, const ActivationRows& input, const RoutePlan& plan,
+                       ExpertGroups& groups, std::vector<const ExpertWeights*>& experts) {
   Workspace& w = pass.w;
   const MoeSpec& moe = pass.model.config.blocks[block].moe;
   const auto routed = pass.experts->layers[block].experts.size();
   ExpertCache& cache = *pass.model.cache;
   ExpertUse use;
   const auto compute = [&] {
-    use += run_experts(experts, plan, groups, moe.router.weight_on, pass.activations, w.normed_rows, pass.pool,
-                       w.experts, w.slot_output.view());
+    use += run_experts(experts, plan, groups, moe.router.weight_on, pass.activations, input, pass.pool, w.experts,
+                       w.slot_output.view());
     observe_gated_hidden(pass, block);
   };
   w.streamed.clear();
@@ -275,14 +287,16 @@ void route_beside_shared(Pass& pass, std::size_t block, const RouterWeights& rou
 
 ExpertUse run_chosen(Pass& pass, std::size_t block, const RoutePlan& plan, ExpertGroups& groups, bool joint) {
   Workspace& w = pass.w;
+  const MoeSpec& moe = pass.model.config.blocks[block].moe;
+  const ActivationRows& input = expert_input(pass, moe);
+  observe(pass, Point::kExpertInput, block, moe.input_scale == 1.0f ? w.normed.view() : w.scaled_input.view());
   const auto& experts = pass.experts->layers[block].experts;
   if (joint || pass.model.cache) w.joint_experts.assign(experts.begin(), experts.end());
   if (joint) w.joint_experts.push_back(&pass.model.blocks[block].shared);
   w.slot_output.resize(plan.slots(), pass.model.config.hidden_size);
-  if (pass.model.cache) return run_streamed(pass, block, plan, groups, w.joint_experts);
-  const ExpertUse use =
-      run_experts(joint ? w.joint_experts : experts, plan, groups, pass.model.config.blocks[block].moe.router.weight_on,
-                  pass.activations, w.normed_rows, pass.pool, w.experts, w.slot_output.view());
+  if (pass.model.cache) return run_streamed(pass, block, input, plan, groups, w.joint_experts);
+  const ExpertUse use = run_experts(joint ? w.joint_experts : experts, plan, groups, moe.router.weight_on,
+                                    pass.activations, input, pass.pool, w.experts, w.slot_output.view());
   observe_gated_hidden(pass, block);
   return use;
 }
@@ -299,7 +313,6 @@ void run_round(Pass& pass, std::size_t block, MatrixView<float> out) {
     route_beside_shared(pass, block, router, moe.router);
   else
     route_rows(pass, block, router, moe.router, false);
-  observe(pass, Point::kExpertInput, block, w.normed.view());
   if (joint) plan_with_shared(moe.router.experts, w);
   const RoutePlan& plan = joint ? w.joint_plan : w.plan;
   ExpertUse use = run_chosen(pass, block, plan, joint ? w.joint_groups : w.groups, joint);

@@ -81,6 +81,9 @@ struct Workspace {
   Matrix<float> momentum, first_moment, second_moment;  // [rows, D], of residual rules
   std::vector<float> look_back;                         // x, while the layer reads ahead of it
   Matrix<float> restart_input;  // [rows, D], what a layer read after which the stream begins anew
+  Matrix<float> before_ffn;     // [rows, D], x, where it joins a second time
+  Matrix<float> scaled_input;   // [rows, D], what experts read that are given a multiple of it
+  ActivationRows scaled_rows;   // shows it
   Matrix<float> round_output;   // [rows, D], of one round of several
   int round = 0;                // of the layer that computes
   struct {

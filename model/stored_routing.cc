@@ -1,10 +1,12 @@
 #include "model/stored_routing.h"
 
 #include <charconv>
+#include <cmath>
 #include <string>
 #include <string_view>
 
 #include "base/error.h"
+#include "moe/json_fields.h"
 #include "moe/router_spec.h"
 
 namespace junto {
@@ -18,6 +20,8 @@ constexpr const char* kSharedActivation = "shared_activation";
 constexpr const char* kRounds = "rounds";
 constexpr const char* kResidual = "residual";
 constexpr const char* kRouterBack = "router_back";
+constexpr const char* kNorms = "norms";
+constexpr const char* kInputScale = "input_scale";
 constexpr int kMostRoutersBack = 64;
 constexpr std::string_view kKindNames[] = {"ffn", "zero", "copy", "constant"};
 
@@ -52,6 +56,23 @@ const Json* rule_of(const Json& layer, const char* key, const std::string& where
   return &*value;
 }
 
+BlockNorms norms_named(const Json& name, const std::string& where) {
+  for (std::size_t n = 0; n < kBlockNormNames.size(); ++n) {
+    if (name.is_string() && name.get<std::string>() == kBlockNormNames[n]) return static_cast<BlockNorms>(n);
+  }
+  fail(where, std::string(kNorms) + " is " + printable(name.dump()) + ", expected pre, post or post_twice");
+}
+
+/// What set_norms() made of a block; nothing where it did not.
+std::optional<BlockNorms> norms_of(const BlockSpec& block) {
+  for (const BlockNorms norms : {BlockNorms::kPre, BlockNorms::kPost, BlockNorms::kPostTwice}) {
+    BlockSpec with = block;
+    set_norms(with, norms);
+    if (with.mixer_norm == block.mixer_norm && with.ffn_norm == block.ffn_norm) return norms;
+  }
+  return std::nullopt;
+}
+
 void apply_layer(const Json& layer, const std::string& where, BlockSpec& block) {
   if (!layer.is_object()) fail(where, "expected an object");
   for (const auto& [key, value] : layer.items()) {
@@ -59,11 +80,11 @@ void apply_layer(const Json& layer, const std::string& where, BlockSpec& block) 
       const RouterSpec router = parse_router_spec(value, where);
       make_routed(block, router);
     } else if (key != "kinds" && key != kSharedExpert && key != kOutputBias && key != kActivation &&
-               key != kSharedActivation && key != kRounds && key != kResidual && key != kRouterBack) {
+               key != kSharedActivation && key != kRounds && key != kResidual && key != kRouterBack && key != kNorms &&
+               key != kInputScale) {
       fail(where, "unknown key " + printable(key) +
                       ", expected router, kinds, shared_expert, output_bias, activation, shared_activation, rounds, "
-                      "residual or "
-                      "router_back");
+                      "residual, router_back, norms or input_scale");
     }
   }
   if (const auto activation = layer.find(kActivation); activation != layer.end()) {
@@ -81,6 +102,13 @@ void apply_layer(const Json& layer, const std::string& where, BlockSpec& block) 
                       std::to_string(kMostRoutersBack));
     }
     block.moe.router_back = back->get<int>();
+  }
+  if (const auto norms = layer.find(kNorms); norms != layer.end()) set_norms(block, norms_named(*norms, where));
+  if (const Json* scale = rule_of(layer, kInputScale, where, block)) {
+    if (!scale->is_number() || !(std::fabs(scale->get<double>()) <= 1e6)) {
+      fail(where, std::string(kInputScale) + " is " + printable(scale->dump()) + ", expected a number in -1e6..1e6");
+    }
+    block.moe.input_scale = scale->get<float>();
   }
   if (block.moe.join_after > 0 && (block.moe.residual != ResidualRule(AddResidual()) || block.moe.rounds.count > 1)) {
     fail(where, "has rounds or a residual rule, expected none where experts join a block later");
@@ -124,14 +152,18 @@ std::optional<Json> stored_routing(const ModelConfig& config, const ModelConfig&
   Json layers = Json::object();
   for (std::size_t b = 0; b < config.blocks.size(); ++b) {
     const BlockSpec& block = config.blocks[b];
+    Json entry = Json::object();
+    if (b < plain.blocks.size() &&
+        (block.mixer_norm != plain.blocks[b].mixer_norm || block.ffn_norm != plain.blocks[b].ffn_norm)) {
+      if (const auto norms = norms_of(block)) entry[kNorms] = kBlockNormNames[static_cast<std::size_t>(*norms)];
+    }
     if (!block.routed) {
-      if (b < plain.blocks.size() && block.ffn.activation != plain.blocks[b].ffn.activation) {
-        layers[std::to_string(b)] = {{kActivation, to_json(block.ffn.activation)}};
-      }
+      if (b < plain.blocks.size() && block.ffn.activation != plain.blocks[b].ffn.activation)
+        entry[kActivation] = to_json(block.ffn.activation);
+      if (!entry.empty()) layers[std::to_string(b)] = std::move(entry);
       continue;
     }
     const bool known = b < plain.blocks.size() && plain.blocks[b].routed;
-    Json entry = Json::object();
     if (!known || !(plain.blocks[b].moe.router == block.moe.router)) entry["router"] = to_json(block.moe.router);
     if (block.moe.shared_expert != (known && plain.blocks[b].moe.shared_expert)) {
       entry[kSharedExpert] = block.moe.shared_expert;
@@ -149,6 +181,7 @@ std::optional<Json> stored_routing(const ModelConfig& config, const ModelConfig&
     if (block.moe.rounds != known_moe.rounds) entry[kRounds] = to_json(block.moe.rounds);
     if (block.moe.residual != known_moe.residual) entry[kResidual] = to_json(block.moe.residual);
     if (block.moe.router_back != known_moe.router_back) entry[kRouterBack] = block.moe.router_back;
+    if (block.moe.input_scale != known_moe.input_scale) entry[kInputScale] = json_number(block.moe.input_scale);
     for (std::size_t e = 0; e < block.moe.kinds.size(); ++e) {
       const bool same =
           known && e < plain.blocks[b].moe.kinds.size() && plain.blocks[b].moe.kinds[e] == block.moe.kinds[e];

@@ -234,6 +234,11 @@ void Renamer::transform(const Tensor& t, TensorForm form, std::string_view first
       part("k", q, q + kv);
       return part("v", q + kv, q + 2 * kv);
     }
+    case TensorForm::kFirstOrLater: {
+      const bool later = !numbers.empty() && numbers.back() > 0;
+      if (!numbers.empty()) numbers.pop_back();
+      return put(later ? second : first, numbers, t);
+    }
     case TensorForm::kSplitRows: {
       expect(dims == 2 && t.shape[0] % 2 == 0, "an even number of rows");
       put(first, numbers, rows_of(t, 0, t.shape[0] / 2));

@@ -18,6 +18,7 @@ enum class TensorForm : std::uint8_t {
   kPlain,
   kSplitQkv,                // rows [q | k | v], widths from the config (DBRX)
   kSplitRows,               // rows in two equal halves: first, second (JetMoE keys and values)
+  kFirstOrLater,            // first where the last number is 0, second where it is another (modules in a row, MoE++)
   kExpertsSplitRows,        // [E, 2F, D]: gate rows then up rows -> ffn_gate.E, ffn_up.E (Granite, JetMoE)
   kExpertsSplitColumns,     // [E, D, 2F]: gate columns then up columns, transposed (Llama 4)
   kExpertsInterleaved,      // [E, D, 2F]: gate and up in alternate columns, transposed (gpt-oss)

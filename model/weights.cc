@@ -304,6 +304,7 @@ RouterWeights Loader::router(std::size_t index, int number) {
   if (spec.selection_bias) w.selection_bias = tensors_.vector(name("exp_probs_b") + ".bias", spec.experts);
   const int carried = spec.logit_residual ? carried_experts(config_, index, number) : 0;
   if (carried > 0) w.residual = tensors_.linear(name("ffn_gate_res"), spec.experts, carried);
+  if (spec.logit_residual && carried == 0) tensors_.find(name("ffn_gate_res") + ".weight");  // MoE++ publishes it too
   return w;
 }
 
@@ -314,6 +315,11 @@ BlockWeights Loader::block(std::size_t index) {
   w.mixer_post_norm = norm(in_block(index, "post_attention_norm"), hidden_, spec.mixer_norm.post);
   w.ffn_norm = norm(in_block(index, "ffn_norm"), hidden_, spec.ffn_norm.pre);
   w.ffn_post_norm = norm(in_block(index, "post_ffw_norm"), hidden_, spec.ffn_norm.post);
+  // Names of llama.cpp's encoders: the last norm of a block is layer_output_norm.
+  w.mixer_sum_norm = norm(in_block(index, "attn_output_norm"), hidden_, spec.mixer_norm.sum);
+  const bool again = spec.ffn_norm.again;
+  w.ffn_sum_norm = norm(in_block(index, again ? "ffn_output_norm" : "layer_output_norm"), hidden_, spec.ffn_norm.sum);
+  w.ffn_second_norm = norm(in_block(index, "layer_output_norm"), hidden_, again);
   if (const auto* a = std::get_if<AttentionSpec>(&spec.mixer)) w.mixer = attention(index, *a);
   if (const auto* m = std::get_if<MlaSpec>(&spec.mixer)) w.mixer = mla(index, *m);
   if (const auto* c = std::get_if<ShortConvSpec>(&spec.mixer)) w.mixer = short_conv(index, *c);

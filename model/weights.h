@@ -63,6 +63,7 @@ using MixerWeights = std::variant<AttentionWeights, MlaWeights, ShortConvWeights
 
 struct BlockWeights {
   NormWeights mixer_norm, mixer_post_norm, ffn_norm, ffn_post_norm;
+  NormWeights mixer_sum_norm, ffn_sum_norm, ffn_second_norm;  // of residual sums
   MixerWeights mixer;
   ExpertWeights dense;
   std::vector<RouterWeights> routers;  // one for each round that has its own; none in dense blocks

@@ -66,11 +66,29 @@ std::vector<float> edits_under(int experts, const LayerPolicy& policy) {
   return edits;
 }
 
+/// What logits are multiplied by so that the finite ones have the spec's standard deviation.
+float factor_of_deviation(float wanted, std::span<const float> logits) {
+  double sum = 0.0, squares = 0.0;
+  int count = 0;
+  for (const float logit : logits) {
+    if (std::isfinite(logit)) sum += logit, ++count;
+  }
+  if (count < 2) return 1.0f;
+  const double mean = sum / count;
+  for (const float logit : logits) {
+    if (std::isfinite(logit)) squares += (logit - mean) * (logit - mean);
+  }
+  const double factor = wanted / std::sqrt(squares / (count - 1));
+  return squares > 0.0 && std::isfinite(factor) ? static_cast<float>(factor) : 1.0f;
+}
+
 /// What is -inf stays -inf: neither a negative scale nor the cap makes a candidate of it.
 void edit_logits(const RouterSpec& spec, std::span<const float> edits, std::span<float> logits) {
-  if (spec.logit_scale != 1.0f || spec.logit_softcap > 0.0f) {
+  const float factor = spec.logit_deviation > 0.0f ? factor_of_deviation(spec.logit_deviation, logits) : 1.0f;
+  if (factor != 1.0f || spec.logit_scale != 1.0f || spec.logit_softcap > 0.0f) {
     for (float& logit : logits) {
       if (!(logit > kForbidden)) continue;
+      logit *= factor;
       logit *= spec.logit_scale;
       if (spec.logit_softcap > 0.0f) logit = spec.logit_softcap * std::tanh(logit / spec.logit_softcap);
     }

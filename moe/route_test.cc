@@ -37,13 +37,14 @@ TEST(Route, AgreesWithTheReferenceOnRandomSpecs) {
   for (int round = 0; round < kRounds; ++round) {
     RouterSpec spec = random.spec();
     const bool bare = random.chance(0.7f);  // scaling and capping in float would split or join ties
-    if (bare) spec.logit_scale = 1.0f, spec.logit_softcap = 0.0f;
+    if (bare) spec.logit_scale = 1.0f, spec.logit_softcap = spec.logit_deviation = 0.0f;
     std::vector<float> logits = random.logits(spec.experts), bias(spec.selection_bias ? spec.experts : 0);
     for (float& value : bias) value = random.real(-0.2f, 0.5f);
     std::vector<float> edited = logits;
     plan.clear();
     const std::int64_t key = random.integer(0, 5);
     route_unit(spec, {}, edited, bias, scratch, plan, {}, key);
+    logits = reference::with_deviation(logits, spec.logit_deviation);
     for (float& logit : logits) {
       if (!(logit > -kInfinity)) continue;
       logit *= spec.logit_scale;
@@ -68,6 +69,20 @@ TEST(Route, AgreesWithTheReferenceOnRandomSpecs) {
     }
   }
   EXPECT_LT(doubtful, kRounds / 3);
+}
+
+TEST(Route, AWeightlessExpertLeavesItsWeightToItsPartner) {
+  const RouterSpec spec{.experts = 4, .select = TopK{2}, .weigh = Weigh::kRenormalised, .weightless = 1};
+  const auto [experts, weights] = route_one(spec, {0.0f, 1.0f, -1.0f, 3.0f});
+  EXPECT_EQ(experts, (std::vector<std::int32_t>{1, 3}));  // the best has none, and stands last
+  EXPECT_EQ(weights, (std::vector<float>{1.0f, 0.0f}));
+}
+
+TEST(Route, TwoWeightlessExpertsGiveNothing) {
+  const RouterSpec spec{.experts = 4, .select = TopK{2}, .weigh = Weigh::kRenormalised, .weightless = 2};
+  const auto [experts, weights] = route_one(spec, {0.0f, 1.0f, 2.0f, 3.0f});
+  EXPECT_EQ(experts, (std::vector<std::int32_t>{2, 3}));
+  EXPECT_EQ(weights, (std::vector<float>{0.0f, 0.0f}));
 }
 
 TEST(Route, UnitsDoNotSeeEachOther) {

@@ -134,9 +134,11 @@ Json to_json(const RouterSpec& spec) {
   if (spec.logits != fallback.logits) json["logits"] = name_of(kLogitsKinds, spec.logits);
   if (spec.logits == LogitsKind::kTwoLayer) json["logits_hidden"] = spec.logits_hidden;
   if (spec.logit_residual) json["logit_residual"] = true;
+  put_unless_default(json, "logit_deviation", spec.logit_deviation, fallback.logit_deviation);
   put_unless_default(json, "logit_scale", spec.logit_scale, fallback.logit_scale);
   put_unless_default(json, "logit_softcap", spec.logit_softcap, fallback.logit_softcap);
   if (spec.selection_bias) json["selection_bias"] = true;
+  if (spec.weightless > 0) json["weightless"] = spec.weightless;
   put_unless_default(json, "renormalise_eps", spec.renormalise_eps, fallback.renormalise_eps);
   put_unless_default(json, "renormalise_min", spec.renormalise_min, fallback.renormalise_min);
   put_unless_default(json, "renormalise_p", spec.renormalise_p, fallback.renormalise_p);
@@ -160,6 +162,8 @@ RouterSpec parse_router_spec(const Json& json, std::string_view where) {
   if (const auto hidden = fields.integer("logits_hidden", 1, kMaxExperts, "Width of two_layer logits"))
     spec.logits_hidden = static_cast<int>(*hidden);
   fields.read("logit_residual", spec.logit_residual, "The routing below adds to the logits (MoE++)");
+  fields.read("logit_deviation", 0.0f, kLargest, spec.logit_deviation,
+              "A token's logits are scaled to this standard deviation; 0: they are not (MoE++)");
   fields.read("logit_scale", -kLargest, kLargest, spec.logit_scale, "Of cosine logits: one over the temperature");
   fields.read("logit_softcap", 0.0f, kLargest, spec.logit_softcap, "c tanh(logit / c); 0: none");
   fields.read("score", kScores, spec.score, "Scores of the experts, which select and weigh");
@@ -168,6 +172,8 @@ RouterSpec parse_router_spec(const Json& json, std::string_view where) {
   if (const Json* rule = fields.any("select", "Which experts a unit gets; without: the best one"))
     spec.select = parse_select_rule(*rule, spec.experts, where);
   fields.read("weigh", kWeighs, spec.weigh, "Weights of the chosen experts");
+  fields.read("weightless", 0, spec.experts, spec.weightless,
+              "Of the last so many experts weights are 0, before they are renormalised (released code of MoE++)");
   fields.read("renormalise_eps", 0.0f, kLargest, spec.renormalise_eps, "Added to the norm that weights are divided by");
   fields.read("renormalise_min", 0.0f, kLargest, spec.renormalise_min, "The least that weights are divided by");
   fields.read("renormalise_p", 0.0f, kLargest, spec.renormalise_p, "Which norm: 1 is the sum; above 0");

@@ -149,9 +149,11 @@ struct RouterSpec {
   int version = 1;
   int experts = 0;  // E, zero-computation experts included
   LogitsKind logits = LogitsKind::kLinear;
-  int logits_hidden = 0;        // width of kTwoLayer
-  bool logit_residual = false;  // + W_g times the logits of the routed layer below, where there is one, before all
-                                // edits (gating residual, MoE++, Jin et al., arXiv 2410.07348)
+  int logits_hidden = 0;         // width of kTwoLayer
+  bool logit_residual = false;   // + W_g times the logits of the routed layer below, where there is one, before all
+                                 // edits (gating residual, MoE++, Jin et al., arXiv 2410.07348)
+  float logit_deviation = 0.0f;  // 0: as they are; else a unit's logits are scaled to this standard deviation (of a
+                                 // sample) over its finite ones, where they differ, before the edits below (MoE++)
   float logit_scale = 1.0f;
   float logit_softcap = 0.0f;  // 0: none; else c * tanh(logit / c)
   Score score = Score::kSoftmax;
@@ -159,6 +161,8 @@ struct RouterSpec {
   SelectRule select = TopK{};
   std::optional<EntropyOverride> entropy_override = {};
   Weigh weigh = Weigh::kRaw;
+  int weightless = 0;  // of the last so many experts weights are 0, before a renormalisation: what shares a unit with
+                       // one gets all of its weight (released code of MoE++: 1, its zero expert)
   float renormalise_eps = 0.0f;
   float renormalise_min = 0.0f;  // Ernie 4.5: the sum is clamped to at least this
   float renormalise_p = 1.0f;    // the norm: 1 is the sum; DBRX (moe_normalize_expert_weights) has others

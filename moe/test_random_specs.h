@@ -104,6 +104,8 @@ class RandomSpecs {
     const bool by_unit =
         !std::holds_alternative<SparseMixer>(spec.select) && !std::holds_alternative<ExpertChoice>(spec.select);
     if (by_unit && chance(0.15f)) spec.entropy_override = entropy_override();
+    if (chance(0.2f)) spec.weightless = integer(1, std::min(spec.experts, 3));
+    if (chance(0.15f)) spec.logit_deviation = real(0.3f, 3);
     if (chance(0.3f)) spec.renormalise_eps = chance(0.5f) ? 1e-20f : 1e-6f;
     if (chance(0.3f)) spec.renormalise_min = 1e-12f;
     if (chance(0.2f)) spec.renormalise_p = chance(0.5f) ? 2.0f : 3.0f;

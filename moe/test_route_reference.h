@@ -37,6 +37,20 @@ inline std::vector<double> softmax(const std::vector<double>& x, const std::vect
   return out;
 }
 
+/// Logits of which the finite ones have that standard deviation.
+inline std::vector<float> with_deviation(std::vector<float> logits, double wanted) {
+  std::vector<double> finite;
+  for (const float logit : logits) {
+    if (std::isfinite(logit)) finite.push_back(logit);
+  }
+  const double n = static_cast<double>(finite.size()), mean = std::accumulate(finite.begin(), finite.end(), 0.0) / n;
+  double variance = 0.0;
+  for (const double logit : finite) variance += (logit - mean) * (logit - mean) / (n - 1.0);
+  if (wanted == 0.0 || n < 2.0 || variance == 0.0) return logits;
+  for (float& logit : logits) logit = static_cast<float>(logit * (wanted / std::sqrt(variance)));
+  return logits;
+}
+
 /// One unit under `spec`; logits after all edits.
 class Router {
  public:
@@ -265,6 +279,9 @@ class Router {
       }
     }
     if (const auto* rule = std::get_if<SparseMixer>(&spec_.select)) weights = weigh_sparse_mixer(*rule);
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      if (chosen_[i] + spec_.weightless >= spec_.experts) weights[i] = 0.0;
+    }
     if (spec_.weigh != Weigh::kRenormalised) return weights;
     double norm = 0.0;
     for (const double w : weights)

@@ -48,6 +48,10 @@ void weigh(const RouterSpec& spec, const UnitScores& unit, std::span<const std::
     if (spec.weigh == Weigh::kSoftmaxOfChosen)
       softmax(weights, *std::max_element(weights.begin(), weights.end()), weights);
   }
+  const int with_weight = static_cast<int>(unit.logits.size()) - spec.weightless;
+  for (std::size_t i = 0; spec.weightless > 0 && i < chosen.size(); ++i) {
+    if (chosen[i] >= with_weight) weights[i] = 0.0f;
+  }
   if (spec.weigh == Weigh::kRenormalised) {
     renormalise(weights, spec.renormalise_p, spec.renormalise_eps, spec.renormalise_min);
   }

@@ -41,9 +41,11 @@ std::optional<Json> routing_of(const LanguageModelShape& shape) {
   for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
     if (!shape.routed(layer)) {
       routed.blocks[layer].ffn.activation = shape.activation;
+      set_norms(routed.blocks[layer], shape.norms);
       continue;
     }
     make_routed(routed.blocks[layer], shape.router);
+    set_norms(routed.blocks[layer], shape.norms);
     MoeSpec& moe = routed.blocks[layer].moe;
     for (int e = 0; e < shape.router.experts; ++e) moe.kinds[e] = shape.kind_of(e);
     moe.activation = shape.activation;
@@ -52,6 +54,7 @@ std::optional<Json> routing_of(const LanguageModelShape& shape) {
     moe.rounds = shape.rounds;
     moe.residual = shape.residual_of(layer);
     moe.router_back = shape.router_back;
+    moe.input_scale = shape.input_scale;
   }
   return stored_routing(routed, plain);
 }
@@ -117,6 +120,7 @@ void export_gguf(const LanguageModel& model, const GgufTokenizerData& tokenizer,
     const LanguageModel::Block& b = model.blocks()[layer];
     const std::string prefix = "blk." + std::to_string(layer) + ".";
     tensors.add(prefix + "attn_norm.weight", b.attn_norm);
+    tensors.add(prefix + "attn_output_norm.weight", b.attn_sum_norm);
     tensors.add(prefix + "attn_q.weight", b.q);
     tensors.add(prefix + "attn_k.weight", b.k);
     tensors.add(prefix + "attn_v.weight", b.v);
@@ -124,6 +128,9 @@ void export_gguf(const LanguageModel& model, const GgufTokenizerData& tokenizer,
     tensors.add(prefix + "attn_k_norm.weight", b.k_norm);
     tensors.add(prefix + "attn_output.weight", b.output);
     tensors.add(prefix + "ffn_norm.weight", b.ffn_norm);
+    const bool again = b.ffn_second_norm.defined();
+    tensors.add(prefix + (again ? "ffn_output_norm.weight" : "layer_output_norm.weight"), b.ffn_sum_norm);
+    tensors.add(prefix + "layer_output_norm.weight", b.ffn_second_norm);
     if (shape.routed(layer)) {
       add_experts(shape, b, prefix, tensors);
       continue;

@@ -24,16 +24,18 @@ Kind kind_of(const LanguageModelShape& shape, const std::string& folder) {
   const auto refuse = [&](const std::string& what) {
     fail(folder, "not written: no architecture of transformers has " + what + "; model.gguf has it");
   };
+  if (shape.norms != BlockNorms::kPre) refuse("norms on residual sums like these");
   if (shape.dense_layers == shape.layers) return shape.qk_norm ? Kind::kQwen3 : Kind::kLlama;
   const RouterSpec& router = shape.router;
   const auto* top_k = std::get_if<TopK>(&router.select);
   if (top_k == nullptr || router.score != Score::kSoftmax || router.selection_bias || router.scale != 1.0f)
     refuse("a router of " + to_json(router).dump());
   if (shape.shared_width > 0) refuse("a shared expert without a gate");
-  if (router.logits != LogitsKind::kLinear || router.logit_residual || router.entropy_override || router.prune)
+  if (router.logits != LogitsKind::kLinear || router.logit_residual || router.entropy_override || router.prune ||
+      router.weightless > 0 || router.logit_deviation > 0.0f)
     refuse("a router of " + to_json(router).dump());
-  if (shape.free_experts() > 0 || shape.rounds.count > 1 || shape.router_back > 0)
-    refuse("free experts, rounds, or routers that look back");
+  if (shape.free_experts() > 0 || shape.rounds.count > 1 || shape.router_back > 0 || shape.input_scale != 1.0f)
+    refuse("free experts, rounds, routers that look back or scaled inputs");
   if (!(shape.activation == Activation())) refuse("experts other than SwiGLU");
   if (!(shape.residual == ResidualRule()) || shape.first_residual) refuse("another rule of the residual stream");
   const bool renormalised = router.weigh == Weigh::kRenormalised;

@@ -62,10 +62,32 @@ std::vector<std::pair<const char*, LanguageModelShape>> shapes() {
       {"three rounds", shape_with({.experts = 6, .logit_residual = true, .selection_bias = true, .select = TopK{2}})},
       {"two rounds of one router", shape_with(softmax)},
       {"routers one layer ahead", shape_with(softmax)},
+      {"post-norm", shape_with(softmax)},
+      {"post-norm, twice, Adam of decay 1", shape_with(softmax)},
+      {"MoE++ as released", shape_with({.experts = 8,
+                                        .logits = LogitsKind::kTwoLayer,
+                                        .logits_hidden = 64,
+                                        .logit_residual = true,
+                                        .logit_deviation = 1.5f,
+                                        .select = TopK{2},
+                                        .weigh = Weigh::kRenormalised,
+                                        .weightless = 1})},
   };
   for (auto& [name, shape] : out) {
     const std::string_view which = name;
-    if (which == "MoE++") shape.constant_experts = 2, shape.copy_experts = shape.zero_experts = 1;
+    if (which == "post-norm") {
+      shape.norms = BlockNorms::kPost;
+      shape.dense_layers = 1;
+      shape.dense_width = 40;
+      shape.residual = HeavyBall{0.7f, -1.0f, 0.2f};
+    }
+    if (which == "post-norm, twice, Adam of decay 1") {
+      shape.norms = BlockNorms::kPostTwice;
+      shape.residual = HeavyBall{0.7f, -1.0f};
+      shape.first_residual = AdamLike{.beta2 = 0.99f, .gamma = -1.0f, .eps = 1e-4f, .decay = 1.0f};
+    }
+    if (which == "MoE++ as released") shape.input_scale = 2.0f;
+    if (which.starts_with("MoE++")) shape.constant_experts = 2, shape.copy_experts = shape.zero_experts = 1;
     if (which == "ReLU") {
       shape.activation = {.kind = ActivationKind::kRelu, .gated = false};
       shape.dense_layers = 1;
@@ -213,6 +235,11 @@ TEST(ExportGguf, InspectShowsFreeExpertsRoundsAndResiduals) {
   EXPECT_EQ(experts_in("Adam, then heavy ball", 0).at("residual").at("rule"), "adam_like");
   EXPECT_EQ(experts_in("Adam, then heavy ball", 1).at("residual").at("rule"), "heavy_ball");
   EXPECT_EQ(experts_in("routers one layer ahead", 0).at("router_back"), 1);
+  EXPECT_EQ(experts_in("post-norm", 1).at("norms"), "post");
+  EXPECT_EQ(experts_in("post-norm, twice, Adam of decay 1", 0).at("norms"), "post_twice");
+  EXPECT_FALSE(experts_in("softmax", 0).contains("norms"));
+  EXPECT_EQ(experts_in("MoE++ as released", 0).at("input_scale"), 2.0f);
+  EXPECT_EQ(experts_in("MoE++ as released", 0).at("router").at("weightless"), 1);
 }
 
 }  // namespace

@@ -126,6 +126,7 @@ class Reader {
       require(!moe.shared_gate && !moe.output_bias && moe.join_after == 0, "experts that are added up");
       for (const ExpertKind& kind : moe.kinds) require(kind == ExpertKind(), "feed-forward experts");
       require(moe.rounds == Rounds() && moe.router_back == 0, "one round, routed by what the experts read");
+      require(moe.input_scale == 1.0f, "experts that read the layer's input");
       require(moe.residual == ResidualRule(), "outputs that are added to the residual stream");
       require(moe.router.logits == LogitsKind::kLinear && !moe.router.logit_residual, "linear router logits");
       shape.router = moe.router;

@@ -77,6 +77,11 @@ LanguageModelShape parse_language_model_shape(const Json& json, std::string_view
   if (const Json* free = fields.any("free_experts", "The last so many of the router's experts (MoE++)"))
     read_free_experts(*free, where, shape);
   part("rounds", parse_rounds, shape.rounds, "Rounds in a layer (Chain-of-Experts)");
+  fields.read(
+      "norms", kBlockNormNames, shape.norms,
+      "Before sublayers, on residual sums, or those with a second sum and norm of routed layers (MomentumSMoE)");
+  fields.read("input_scale", -1e6f, 1e6f, shape.input_scale,
+              "Of what routed experts read, free ones too (released code of MoE++)");
   part("residual", parse_residual_rule, shape.residual, "How routed layers join the residual stream");
   part("first_residual", parse_residual_rule, shape.first_residual, "The same of the first of them");
   fields.read("router_back", 0, 64, shape.router_back, "A router reads what the routed layer so many below read");
@@ -85,7 +90,11 @@ LanguageModelShape parse_language_model_shape(const Json& json, std::string_view
   if (fields.recording()) parse_router_training(*training, parse_router_spec(*router, where), where);
   if (!fields.finish()) return shape;
   check_sizes(shape, fields);
-  if (shape.dense_layers == shape.layers) return shape;
+  if (shape.dense_layers == shape.layers) {  // nothing routes, and what is said of routers must be right all the same
+    const RouterSpec unused = router != nullptr ? parse_router_spec(*router, where) : RouterSpec{.experts = 1};
+    if (training != nullptr) parse_router_training(*training, unused, where);
+    return shape;
+  }
   if (shape.expert_width == 0) fields.fail_at("expert_width", "0, expected the width of an expert");
   if (router == nullptr) {
     fields.fail_at("router",
@@ -120,7 +129,9 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::
     Block& b = blocks_[layer];
     const std::string prefix = "blk." + std::to_string(layer) + ".";
     const std::int64_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
-    norm(prefix + "attn_norm.weight", s.hidden, b.attn_norm);
+    const bool pre = s.norms == BlockNorms::kPre, again = s.norms == BlockNorms::kPostTwice && s.routed(layer);
+    norm(prefix + (pre ? "attn_norm.weight" : "attn_output_norm.weight"), s.hidden,
+         pre ? b.attn_norm : b.attn_sum_norm);
     matrix(prefix + "attn_q.weight", {q, s.hidden}, b.q, kDeviation);
     matrix(prefix + "attn_k.weight", {kv, s.hidden}, b.k, kDeviation);
     matrix(prefix + "attn_v.weight", {kv, s.hidden}, b.v, kDeviation);
@@ -129,7 +140,9 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::
       norm(prefix + "attn_q_norm.weight", s.head_dim, b.q_norm);
       norm(prefix + "attn_k_norm.weight", s.head_dim, b.k_norm);
     }
-    norm(prefix + "ffn_norm.weight", s.hidden, b.ffn_norm);
+    if (pre) norm(prefix + "ffn_norm.weight", s.hidden, b.ffn_norm);
+    if (!pre) norm(prefix + (again ? "ffn_output_norm.weight" : "layer_output_norm.weight"), s.hidden, b.ffn_sum_norm);
+    if (again) norm(prefix + "layer_output_norm.weight", s.hidden, b.ffn_second_norm);
     if (s.routed(layer)) {
       const int carried = layer > s.dense_layers ? s.router.experts : 0;
       b.share = share_;

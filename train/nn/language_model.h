@@ -1,6 +1,6 @@
-// A decoder language model under autograd: RMSNorm before each sublayer, rotary positions, grouped-query attention,
-// feed-forward networks, experts in any layers. What it computes, the engine computes from the file that export_gguf()
-// writes.
+// A decoder language model under autograd: RMSNorm before each sublayer or on residual sums, rotary positions,
+// grouped-query attention, feed-forward networks, experts in any layers. What it computes, the engine computes from the
+// file that export_gguf() writes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "model/config.h"
 #include "moe/router_spec.h"
 #include "train/nn/moe_layer.h"
 #include "train/nn/parameters.h"
@@ -32,8 +33,9 @@ struct LanguageModelShape : MoeShape {
   float norm_eps = 1e-5f;
   bool qk_norm = true;  // RMSNorm of q and k per head, before rotation (Qwen3)
   bool tied_embeddings = true;
-  std::int64_t dense_layers = 0;               // the first layers have no experts but one feed-forward network
-  std::int64_t dense_width = 0;                // of theirs
+  std::int64_t dense_layers = 0;  // the first layers have no experts but one feed-forward network
+  std::int64_t dense_width = 0;   // of theirs
+  BlockNorms norms = BlockNorms::kPre;
   ResidualRule residual;                       // of routed layers
   std::optional<ResidualRule> first_residual;  // of the first of them, where it differs
   /// Not empty: the head says for each expert of each stage (E of each stands here) whether a token will ask for it, as
@@ -81,6 +83,8 @@ class LanguageModel {
   /// F] are those of its only network.
   struct Block : MoeParameters {
     at::Tensor attn_norm, q, k, v, output, q_norm, k_norm, ffn_norm;
+    at::Tensor attn_sum_norm, ffn_sum_norm,
+        ffn_second_norm;  // of residual sums, in the place of attn_norm and ffn_norm
   };
 
   /// A router and where its plans stand in Output::routed.
@@ -112,6 +116,8 @@ class LanguageModel {
   /// The same, with nothing kept for backward but what it was given.
   void run_block_twice(std::int64_t layer, std::int64_t sequences, std::int64_t length, Stream& stream) const;
   at::Tensor attention(const Block& block, const at::Tensor& x, std::int64_t sequences, std::int64_t length) const;
+  /// By `weight`, or x itself where it is undefined: a block has no norm there.
+  at::Tensor normed(const at::Tensor& x, const at::Tensor& weight) const;
 
   LanguageModelShape shape_;
   std::shared_ptr<const ExpertShare> share_;

@@ -51,6 +51,10 @@ struct LanguageModel::Stream {
   }
 };
 
+at::Tensor LanguageModel::normed(const at::Tensor& x, const at::Tensor& weight) const {
+  return weight.defined() ? norm_rows(x, weight, shape_.norm_eps) : x;
+}
+
 at::Tensor LanguageModel::attention(const Block& block, const at::Tensor& x, std::int64_t sequences,
                                     std::int64_t length) const {
   const LanguageModelShape& s = shape_;
@@ -87,15 +91,16 @@ at::Tensor LanguageModel::attention(const Block& block, const at::Tensor& x, std
 void LanguageModel::run_block(std::int64_t layer, std::int64_t sequences, std::int64_t length, Stream& stream) const {
   const LanguageModelShape& s = shape_;
   const Block& block = blocks_[layer];
-  stream.x = stream.x + attention(block, norm_rows(stream.x, block.attn_norm, s.norm_eps), sequences, length);
+  stream.x = stream.x + attention(block, normed(stream.x, block.attn_norm), sequences, length);
+  stream.x = normed(stream.x, block.attn_sum_norm);
   if (!s.routed(layer)) {
-    const at::Tensor read = norm_rows(stream.x, block.ffn_norm, s.norm_eps);
+    const at::Tensor read = normed(stream.x, block.ffn_norm);
     const auto network = [&](const at::Tensor& x) { return feed_forward(s.activation, x, block.gate_up, block.down); };
-    stream.x = stream.x + timed(stream.pass.experts, read, network);
+    stream.x = normed(stream.x + timed(stream.pass.experts, read, network), block.ffn_sum_norm);
     return;
   }
   const ResidualRule& rule = s.residual_of(layer);
-  const at::Tensor read = norm_rows(look_ahead(rule, stream.x, stream.moments), block.ffn_norm, s.norm_eps);
+  const at::Tensor read = normed(look_ahead(rule, stream.x, stream.moments), block.ffn_norm);
   at::Tensor router_input;
   if (s.router_back > 0) {
     const auto back = static_cast<std::size_t>(s.router_back);
@@ -103,7 +108,8 @@ void LanguageModel::run_block(std::int64_t layer, std::int64_t sequences, std::i
     stream.read.push_back(read);
   }
   const at::Tensor out = moe_layer(s, routers_, block, read, stream.pass, router_input);
-  stream.x = join_residual(rule, stream.x, out, read, stream.moments);
+  const at::Tensor joined = normed(join_residual(rule, stream.x, out, read, stream.moments), block.ffn_sum_norm);
+  stream.x = block.ffn_second_norm.defined() ? normed(stream.x + joined, block.ffn_second_norm) : joined;
 }
 
 void LanguageModel::run_block_twice(std::int64_t layer, std::int64_t sequences, std::int64_t length,

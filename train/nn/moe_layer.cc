@@ -218,7 +218,8 @@ at::Tensor moe_layer(const MoeShape& shape, const MoeRouters& routers, const Moe
     RoutedUnits routed = route_round(shape, routers, router, router_input.defined() ? router_input : state, pass);
     const bool shared = shape.shared_width > 0 && (!shape.rounds.shared_last || round + 1 == shape.rounds.count);
     const at::Tensor out = timed(pass.experts, state, [&](const at::Tensor& rows) {
-      const at::Tensor routed_out = run_experts_of(shape, parameters, rows, routed);
+      const at::Tensor read = shape.input_scale == 1.0f ? rows : rows * static_cast<double>(shape.input_scale);
+      const at::Tensor routed_out = run_experts_of(shape, parameters, read, routed);
       return shared ? routed_out + feed_forward(kSwiglu, rows, parameters.gate_up, parameters.down) : routed_out;
     });
     pass.routed.push_back(std::move(routed));

@@ -32,6 +32,8 @@ struct MoeShape {
   int zero_experts = 0;
   std::int64_t shared_width = 0;  // of a SwiGLU expert that all units go through; 0: none
   Rounds rounds;
+  float input_scale =
+      1.0f;  // of what routed experts read, free ones too; routers and the shared expert read it unscaled
 
   int free_experts() const { return constant_experts + copy_experts + zero_experts; }
   int weighted_experts() const { return router.experts - free_experts(); }

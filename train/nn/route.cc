@@ -14,12 +14,29 @@ namespace {
 
 constexpr double kNotScored = -std::numeric_limits<double>::infinity();
 
-/// Scale, soft cap, the policy's edits, and what clean_logits() does. What is not finite on the way is a constant:
-/// multiplying its zero gradient by an infinite slope would make NaN.
+/// [units, 1]: what the spec's standard deviation multiplies logits by, in double on the way as in the engine;
+/// `finite_logits` are 0 where `finite` is not.
+at::Tensor factor_of_deviation(double wanted, const at::Tensor& finite_logits, const at::Tensor& finite) {
+  const at::Tensor values = finite_logits.to(at::kDouble);
+  const at::Tensor count = finite.sum(1, /*keepdim=*/true).to(at::kDouble);
+  const at::Tensor mean = values.sum(1, true) / count.clamp_min(1.0);
+  const at::Tensor squares = (values - mean).masked_fill(at::logical_not(finite), 0.0).square().sum(1, true);
+  const at::Tensor none = at::logical_or(count < 2.0, squares.detach() == 0.0);
+  const at::Tensor variance = squares.masked_fill(none, 1.0) / (count - 1.0).masked_fill(none, 1.0);
+  return (wanted * at::rsqrt(variance)).masked_fill(none, 1.0).to(finite_logits.scalar_type());
+}
+
+/// Deviation, scale, soft cap, the policy's edits, and what clean_logits() does. What is not finite on the way is a
+/// constant: multiplying its zero gradient by an infinite slope would make NaN.
 at::Tensor edited(const CompiledRouter& router, const at::Tensor& logits) {
   const RouterSpec& spec = router.spec;
   const at::Tensor none = at::logical_or(logits.isnan(), logits == kNotScored);
+  const at::Tensor finite_inputs = at::where(at::isfinite(logits), logits, at::zeros({}, logits.options()));
+  at::Tensor factor;
+  if (spec.logit_deviation > 0.0f)
+    factor = factor_of_deviation(spec.logit_deviation, finite_inputs, at::isfinite(logits));
   const auto edit = [&](at::Tensor values) {
+    if (factor.defined()) values = values * (values.requires_grad() ? factor : factor.detach());
     values = values * static_cast<double>(spec.logit_scale);
     if (spec.logit_softcap > 0.0f) {
       const double cap = spec.logit_softcap;
@@ -28,7 +45,6 @@ at::Tensor edited(const CompiledRouter& router, const at::Tensor& logits) {
     if (!router.edits.empty()) values = values + at::tensor(router.edits, values.options().requires_grad(false));
     return values;
   };
-  const at::Tensor finite_inputs = at::where(at::isfinite(logits), logits, at::zeros({}, logits.options()));
   const at::Tensor values = edit(finite_inputs);
   at::Tensor constants = edit(logits.detach());
   constants = constants.masked_fill(at::logical_or(none, constants.isnan()), kNotScored);
@@ -96,20 +112,25 @@ at::Tensor renormalised(const RouterSpec& spec, const PerUnit& per_unit, const a
   return weights / per_unit.spread(norm);
 }
 
+/// 0 for the experts that have no weight, and renormalised where the spec says so.
+at::Tensor finished_weights(const RouterSpec& spec, const RoutePlan& plan, const at::Tensor& unit_of_slot,
+                            const at::Tensor& expert_of_slot, at::Tensor weights) {
+  if (spec.weightless > 0) weights = weights.masked_fill(expert_of_slot >= spec.experts - spec.weightless, 0.0);
+  return spec.weigh == Weigh::kRenormalised ? renormalised(spec, PerUnit(plan, unit_of_slot), weights) : weights;
+}
+
+/// Before what finished_weights() does.
 at::Tensor weights_of(const RouterSpec& spec, const RoutedUnits& routed, const at::Tensor& unit_of_slot,
                       const at::Tensor& expert_of_slot) {
   const PerUnit per_unit(routed.plan, unit_of_slot);
   const at::Tensor place = unit_of_slot * routed.logits.size(1) + expert_of_slot;
   const auto at_slots = [&](const at::Tensor& values) { return values.reshape({-1}).index_select(0, place); };
-  if (const auto* rule = std::get_if<SparseMixer>(&spec.select)) {
-    const at::Tensor weights = sparse_mixer_weights(*rule, routed.plan, routed.logits, unit_of_slot, expert_of_slot);
-    return spec.weigh == Weigh::kRenormalised ? renormalised(spec, per_unit, weights) : weights;
-  }
+  if (const auto* rule = std::get_if<SparseMixer>(&spec.select))
+    return sparse_mixer_weights(*rule, routed.plan, routed.logits, unit_of_slot, expert_of_slot);
   switch (spec.weigh) {
     case Weigh::kRaw:
-      return at_slots(routed.scores);
     case Weigh::kRenormalised:
-      return renormalised(spec, per_unit, at_slots(routed.scores));
+      return at_slots(routed.scores);
     case Weigh::kSoftmaxOfAll:
       return at_slots(softmax_of_candidates(routed.logits));
     case Weigh::kSoftmaxOfChosen: {
@@ -205,15 +226,14 @@ RoutedUnits route_under_autograd(const CompiledRouter& router, const at::Tensor&
   if (mixer != nullptr && options.sample) {
     SampledMixer sampled = sample_sparse_mixer(*mixer, routed.logits, *options.sample);
     routed.plan = std::move(sampled.plan);
-    routed.weights = std::move(sampled.weights);
-    if (spec.weigh == Weigh::kRenormalised) {
-      routed.weights = renormalised(spec, PerUnit(routed.plan, units_of_slots(routed.plan)), routed.weights);
-    }
+    routed.weights = finished_weights(spec, routed.plan, units_of_slots(routed.plan), experts_of_slots(routed.plan),
+                                      sampled.weights);
   } else {
     const at::Tensor& choosing = options.selection_logits.defined() ? options.selection_logits : logits;
     routed.plan = options.balanced ? balanced_assignment(choosing) : chosen_by_engine(router, choosing, options);
     const at::Tensor unit_of_slot = units_of_slots(routed.plan), expert_of_slot = experts_of_slots(routed.plan);
-    routed.weights = weights_of(spec, routed, unit_of_slot, expert_of_slot);
+    routed.weights = finished_weights(spec, routed.plan, unit_of_slot, expert_of_slot,
+                                      weights_of(spec, routed, unit_of_slot, expert_of_slot));
   }
   if (spec.scale != 1.0f) routed.weights = routed.weights * static_cast<double>(spec.scale);
   if (apart || options.sample) take_weights(routed.plan, routed.weights);

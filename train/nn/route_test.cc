@@ -95,7 +95,7 @@ TEST(RouteUnderAutograd, GradientsAreTheDifferencesOfTheReference) {
     RouterSpec spec = random.spec();
     if (spec.experts > 24) continue;
     spec.selection_bias = false;  // so that only equal logits tie, whose choice a step would change
-    spec.logit_scale = 1.0f, spec.logit_softcap = 0.0f;  // the reference takes edited logits
+    spec.logit_scale = 1.0f, spec.logit_softcap = spec.logit_deviation = 0.0f;  // the reference takes edited logits
     std::vector<float> values = random.logits(spec.experts);
     std::vector<double> upstream(spec.experts);
     for (double& value : upstream) value = random.real(-1, 1);
@@ -182,6 +182,32 @@ TEST(RouteUnderAutograd, ScaleAndSoftCapHaveTheirSlopes) {
     EXPECT_NEAR(routed.logits.detach().data_ptr<double>()[e], 5 * t, 1e-12);
     EXPECT_NEAR(logits.grad().data_ptr<double>()[e], 2 * (1 - t * t), 1e-12);
   }
+}
+
+TEST(RouteUnderAutograd, LogitsOfOneDeviationHaveItsSlopes) {
+  const RouterSpec spec{.experts = 4, .logit_deviation = 0.5f, .score = Score::kLogit, .select = TopK{4}};
+  const std::vector<double> values = {0.5, -1.0, 3.0, -std::numeric_limits<double>::infinity()},
+                            upstream = {1, -2, 0.5};
+  const auto scaled = [&](const std::vector<double>& x) {  // 0.5 over the deviation of the three that are there
+    const double mean = (x[0] + x[1] + x[2]) / 3;
+    double squares = 0;
+    for (int e = 0; e < 3; ++e) squares += (x[e] - mean) * (x[e] - mean);
+    double sum = 0;
+    for (int e = 0; e < 3; ++e) sum += upstream[e] * x[e] * 0.5 / std::sqrt(squares / 2);
+    return sum;
+  };
+  const at::Tensor logits = at::tensor(values, at::kDouble).reshape({1, 4}).set_requires_grad(true);
+  const RoutedUnits routed = route_under_autograd(compiled(spec), logits);
+  const at::Tensor loss = (routed.logits.narrow(1, 0, 3) * at::tensor(upstream, at::kDouble)).sum();
+  EXPECT_NEAR(loss.item<double>(), scaled(values), 1e-12);
+  loss.backward();
+  for (int e = 0; e < 3; ++e) {
+    std::vector<double> above = values, below = values;
+    above[e] += 1e-6, below[e] -= 1e-6;
+    EXPECT_NEAR(logits.grad().data_ptr<double>()[e], (scaled(above) - scaled(below)) / 2e-6, 1e-8);
+  }
+  EXPECT_EQ(logits.grad().data_ptr<double>()[3], 0.0);
+  EXPECT_EQ(routed.plan.slots(), 3);
 }
 
 TEST(RouteUnderAutograd, ABiasSelectsAndGetsNoGradient) {
