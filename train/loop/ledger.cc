@@ -17,6 +17,21 @@ constexpr std::array<std::pair<const char*, double Work::*>, 7> kKinds = {{{"att
                                                                            {"losses", &Work::losses},
                                                                            {"optimizer", &Work::optimizer}}};
 
+void add_adapters(const LanguageModelShape& shape, double of_blocks, double tokens, Ledger& out) {
+  for (std::size_t i = 0; i < kLinearLayers; ++i) {
+    const auto layer = static_cast<LinearLayer>(i);
+    if (!shape.adapters->has(layer)) continue;
+    const auto [outputs, inputs] = shape.size_of(layer);
+    const AdapterCost cost = cost_of_adapter(*shape.adapters, outputs, inputs);
+    const double times = of_blocks * static_cast<double>(shape.layers);
+    out.work.router += times * tokens * cost.router_flops;
+    out.work.experts += times * tokens * cost.pair_flops;
+    out.bytes += 4.0 * times * cost.values;
+    if (!shape.adapters_route()) continue;
+    out.work.losses += 7 * tokens * static_cast<double>(shape.layers * shape.adapters->experts());
+  }
+}
+
 }  // namespace
 
 Json to_json(const Work& work) {
@@ -53,9 +68,10 @@ Ledger ledger_from(const Json& json) {
 }
 
 Ledger work_of_batch(const LanguageModelShape& s, std::int64_t tokens, std::int64_t length, std::int64_t expert_rows,
-                     std::int64_t busy_experts, bool recomputed) {
+                     std::int64_t busy_experts, bool recomputed, bool adapting) {
   constexpr double kBackward = 3.0;  // forward, and two products of the same size backward
   const double of_blocks = kBackward + (recomputed ? 1.0 : 0.0);
+  const double of_base = of_blocks - (adapting ? 1.0 : 0.0), of_head = kBackward - (adapting ? 1.0 : 0.0);
   const double T = static_cast<double>(tokens), D = static_cast<double>(s.hidden);
   const double V = static_cast<double>(s.outputs()), E = s.router.experts;
   const double q = static_cast<double>(s.heads * s.head_dim), kv = static_cast<double>(s.kv_heads * s.head_dim);
@@ -71,15 +87,16 @@ Ledger work_of_batch(const LanguageModelShape& s, std::int64_t tokens, std::int6
   Ledger out;
   out.tokens = tokens;
   out.expert_rows = expert_rows;
-  out.work.attention = of_blocks * T * (2 * projections + layers * 4 * static_cast<double>(length) * q);
-  out.work.router = of_blocks * T * routed * router;
+  out.work.attention = T * (of_base * 2 * projections + of_blocks * layers * 4 * static_cast<double>(length) * q);
+  out.work.router = of_base * T * routed * router;
   out.work.experts = of_blocks * static_cast<double>(expert_rows) * 2 * expert;
-  out.work.dense = of_blocks * T * 2 * dense;
-  out.work.head = kBackward * T * 2 * D * V;
+  out.work.dense = of_base * T * 2 * dense;
+  out.work.head = of_head * T * 2 * D * V;
   // Softmax and its gradient: maximum, difference, exponential, sum, quotient; difference and product.
   out.work.losses = 7 * T * (V + routed * s.rounds.count * E);
   const double read = projections + dense + routed * router / 2 + static_cast<double>(busy_experts) * expert;
-  out.bytes = 4.0 * (of_blocks * read + kBackward * D * V);  // read forward and backward, gradients written
+  out.bytes = 4.0 * (of_base * read + of_head * D * V);  // read forward and backward, gradients written
+  if (adapting) add_adapters(s, of_blocks, T, out);
   out.flops = out.work.sum();
   return out;
 }

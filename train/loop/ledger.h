@@ -40,8 +40,11 @@ Ledger ledger_from(const Json& json);
 
 /// What forward and backward of `tokens` tokens in sequences of `length` cost. `expert_rows` over all layers;
 /// `busy_experts` of them were given rows. `recomputed`: blocks run twice forward (LanguageModel::Activations).
+/// `adapting`: adapters are computed and train; of matrices under them, experts' apart, no gradients are made. Their
+/// pairs are counted as experts, all of them, but not in `expert_rows`.
 Ledger work_of_batch(const LanguageModelShape& shape, std::int64_t tokens, std::int64_t length,
-                     std::int64_t expert_rows, std::int64_t busy_experts, bool recomputed = false);
+                     std::int64_t expert_rows, std::int64_t busy_experts, bool recomputed = false,
+                     bool adapting = false);
 /// Of losses.orthogonality in one step, which does not depend on the batch.
 Ledger work_of_orthogonality(const LanguageModelShape& shape);
 /// What an update of `parameters` values costs.

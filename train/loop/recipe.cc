@@ -82,9 +82,11 @@ void check_losses(const LossOptions& options, const LanguageModelShape& model, c
   refuse(options.balance != 0.0f && logits, "balance", "0 where scores are logits");
   refuse(options.sequence_balance != 0.0f && logits, "sequence_balance", "0 where scores are logits");
   refuse(options.importance != 0.0f && logits, "importance", "0 where scores are logits");
-  refuse(options.balance_of == LossOptions::BalanceOf::kSingle && !options.balance_weights.empty(), "balance_weights",
-         "nothing with balance_of single");
+  refuse(options.balance_of != LossOptions::BalanceOf::kAll && !options.balance_weights.empty(), "balance_weights",
+         "nothing with balance_of single or weights");
+  refuse(options.load != 0.0f && model.adapters_route(), "load", "0 with routed adapters");
   if (options.load != 0.0f) check_load_loss(model, router, fields);
+  refuse(options.orthogonality != 0.0f && model.adapters_route(), "orthogonality", "0 with routed adapters");
   refuse(options.orthogonality != 0.0f && router.experts - model.free_experts() < 2, "orthogonality",
          "0 or two experts with weights");
   refuse(options.bias_rate > 0.0f && !router.selection_bias, "bias_rate", "0 or a router with selection_bias");
@@ -92,7 +94,7 @@ void check_losses(const LossOptions& options, const LanguageModelShape& model, c
 
 LossOptions read_losses(JsonFields& fields, const RouterSpec& router) {
   constexpr std::array<std::string_view, 3> kEntropies = {"shannon", "tsallis", "renyi"};
-  constexpr std::array<std::string_view, 2> kBalanceOf = {"all", "single"};
+  constexpr std::array<std::string_view, 3> kBalanceOf = {"all", "single", "weights"};
   constexpr std::array<std::string_view, 2> kUpdates = {"sign", "proportional"};
   constexpr std::array<std::string_view, 3> kSchedules = {"constant", "inverse_sqrt", "inverse"};
   constexpr std::string_view kWeights =
@@ -107,7 +109,7 @@ LossOptions read_losses(JsonFields& fields, const RouterSpec& router) {
   if (const Json* weights = fields.by_hand("balance_weights", kWeights, "Of each expert in the balance loss"))
     options.balance_weights = parse_balance_weights(*weights, router.experts, fields);
   fields.read("balance_of", kBalanceOf, options.balance_of,
-              "Whose slots balance counts: all, or those of tokens with one expert");
+              "What balance counts: all slots, those of tokens with one expert, or weights");
   factor("sequence_balance", 0.0f, options.sequence_balance, "Of the balance loss of each sequence by itself");
   factor("z", 0.0f, options.z, "Of the squared log-sum-exp of the logits");
   factor("entropy", -kMostFactor, options.entropy, "Of the scores' entropy: above 0, routers become more certain");
@@ -225,7 +227,7 @@ void check_ramps(const Recipe& recipe, std::string_view where) {
       Json changed = object == "router_training" ? Json::object() : recipe.json.value(object, Json::object());
       changed[ramp.field.substr(dot + 1)] = value;
       if (object == "losses") {
-        parse_losses(changed, recipe.model, recipe.model.router, place);
+        parse_losses(changed, recipe.model, recipe.model.routing(), place);
       } else if (object == "router_training") {
         parse_router_training(changed, recipe.model.router, place);
       } else {
@@ -279,13 +281,18 @@ Recipe parse_recipe(const Json& json, std::string_view where) {
   };
   fields.required("model");
   read_model(part("model", "A shape, or a checkpoint"), where, fields.recording(), recipe);
+  if (const Json* adapters = fields.any("adapters", "LoRA of linear layers, over a model that stays as it is"))
+    recipe.model.adapters = parse_adapter_shape(*adapters, where);
+  if (recipe.model.adapters && !fields.recording()) check_adapters(*recipe.model.adapters, recipe.model, where);
   fields.required("data");
   recipe.data = parse_token_text(part("data", "The texts, and what a token is"), where);
   if (recipe.data.tokenizer.empty() && recipe.data.vocabulary == 0) recipe.data.tokenizer = recipe.checkpoint;
   recipe.batch = parse_batch(part("batch", "What a step reads"), where);
   recipe.placement = parse_placement_grid(part("placement", "How several processes are laid out"), where, "placement");
   const Json& losses = part("losses", "Factors of the losses beside cross entropy; 0: none");
-  recipe.losses = parse_losses(losses, recipe.model, recipe.model.router, where);
+  recipe.losses = parse_losses(losses, recipe.model, recipe.model.routing(), where);
+  if (recipe.model.adapters_route() && recipe.model.dense_layers < recipe.model.layers && !fields.recording())
+    parse_losses(losses, recipe.model, recipe.model.router, where);  // before adapters train
   recipe.optimizer = parse_optimizer(part("optimizer", "How weights follow gradients"), where);
   recipe.schedule = parse_schedule(part("schedule", "How long, and the learning rate over it"), where);
   recipe.stages =

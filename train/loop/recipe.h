@@ -4,6 +4,7 @@
 //    "version": 1, "name": "tiny", "seed": 1,
 //    "model": {...},                             nn/language_model.h       (required)
 //             {"checkpoint": "smollm2"}            or a checkpoint's shape and values: loop/import.h
+//    "adapters": {"rank": 8, "targets": [...]},  nn/linear_adapter.h; they are model.adapters
 //    "data": {"files": [...], ...},              data/token_text.h          (required)
 //    "batch": {"sequences": 8, "length": 128, "micro_batches": 1, "order": {...}},   data/sequence_order.h
 //    "placement": {"data": 1, "experts": 2},     parallel/expert_share.h
@@ -39,13 +40,14 @@ struct BatchOptions {
   SequenceOrder order;
 };
 
-/// Factors of the losses of routing beside cross entropy; 0: none. Each is the mean over routed layers.
+/// Factors of the losses of routing beside cross entropy; 0: none. Each is the mean over routed layers; where adapters
+/// route, over these alone while they train.
 struct LossOptions {
   float balance = 0.01f;
   std::vector<float> balance_weights = {};  // [E], of the experts' terms in `balance`; empty: 1
-  /// Whose slots `balance` counts: all tokens', or those of tokens that went to one expert (adaptive gating, Li et al.,
-  /// arXiv 2310.07188).
-  enum class BalanceOf : std::uint8_t { kAll, kSingle } balance_of = BalanceOf::kAll;
+  /// What `balance` counts: all tokens' slots, those of tokens that went to one expert (adaptive gating, Li et al.,
+  /// arXiv 2310.07188), or the weights of all (DynMoLE, arXiv 2504.00661).
+  enum class BalanceOf : std::uint8_t { kAll, kSingle, kWeights } balance_of = BalanceOf::kAll;
   float sequence_balance = 0.0f;  // of each sequence by itself, by shares of its slots (DeepSeek-V3)
   float z = 0.0f;
   float entropy = 0.0f;  // of the scores, positive: routers become more certain; softmax scores only

@@ -143,6 +143,13 @@ const char* const kWrong[] = {
     "model.router.prune={\"rule\":\"capacity\",\"shares\":[1,1,1,1,1,1,1,0]}",
     "model.router.entropy_override={\"threshold\":2}",
     "model.router_training.noise=loud",
+    "adapters={\"rank\":4}",
+    "adapters={\"targets\":[]}",
+    "adapters={\"targets\":[\"q_proj\",\"q_proj\"]}",
+    "adapters={\"targets\":[\"lm_head\"]}",
+    "adapters={\"targets\":[\"q_proj\"],\"rank\":0}",
+    "adapters={\"targets\":[\"q_proj\"],\"from\":1.5}",
+    "adapters={\"targets\":[\"q_proj\"],\"router\":{\"version\":1}}",
     "data.files=[]",
     "data.files=README.md",
     "data.files=[3]",
@@ -214,6 +221,9 @@ const std::vector<std::vector<std::string>> kRight = {
     {"batch.order={\"kind\":\"shuffled\",\"pass_sequences\":64}"},
     {"batch.order.kind=similar_routing"},
     {"model.dense_layers=4", "model.dense_width=64", "data.vocabulary=300", "data.end_of_text=\"\""},
+    {"adapters={\"targets\":[\"q_proj\",\"v_proj\"],\"from\":0.5}"},
+    {"adapters={\"targets\":[\"o_proj\"],\"rank\":2,\"alpha\":4,\"router\":{\"version\":1,\"experts\":4}}",
+     "losses.balance_of=weights"},
 };
 
 /// Something else at a random place.

@@ -160,8 +160,8 @@ bool train_on(Trainer& trainer, RunLog* log, LastLosses& losses) {
 
 /// The last line, to standard output.
 void print_end(const Trainer& trainer, const LastLosses& losses) {
-  std::printf("%s/model.gguf: %lld steps%s, %s, %s executed", trainer.recipe().run.folder.c_str(),
-              static_cast<long long>(trainer.step()),
+  std::printf("%s/%s: %lld steps%s, %s, %s executed", trainer.recipe().run.folder.c_str(),
+              trainer.recipe().model.adapters ? "adapter" : "model.gguf", static_cast<long long>(trainer.step()),
               trainer.stopped_early() ? " (stopped early: validation got no better)" : "",
               format_quantity(static_cast<double>(trainer.ledger().tokens), "tokens").c_str(),
               format_quantity(trainer.ledger().flops, "FLOP").c_str());

@@ -42,6 +42,10 @@ Json entry_of(const StepReport& report, const Trainer& trainer, double tokens_pe
   if (losses.importance != 0.0f) entry["importance"] = report.importance;
   if (losses.load != 0.0f) entry["load"] = report.smooth_load;
   if (losses.orthogonality != 0.0f) entry["orthogonality"] = report.orthogonality;
+  if (report.adapter_experts > 0.0) {
+    entry["adapter_experts"] = report.adapter_experts;
+    entry["adapter_all_experts"] = report.adapter_all;
+  }
   if (ledger.expert_rows > 0) {
     entry["expert_rows"] = ledger.expert_rows;
     entry["busiest_expert"] = report.busiest;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "compress/tensor_types.h"
 #include "train/loop/export.h"
+#include "train/loop/export_adapter.h"
 #include "train/loop/export_huggingface.h"
 #include "train/loop/import.h"
 #include "train/loop/recipe_parts.h"
@@ -39,6 +40,8 @@ at::Tensor balance_of_routing(const LossOptions& losses, const RouterSpec& route
   const at::Tensor scores = shares_of_scores(router, routed);
   if (losses.balance_of == LossOptions::BalanceOf::kSingle)
     return single_expert_balance_loss(scores, routed.asked(), {}, &ranks);
+  if (losses.balance_of == LossOptions::BalanceOf::kWeights)
+    return weight_balance_loss(scores, routed.weights, routed.plan, {}, &ranks);
   at::Tensor weights;
   if (!losses.balance_weights.empty()) weights = at::tensor(losses.balance_weights);
   return balance_loss(scores, routed.asked(), LoadShare::kOfUnits, {}, weights, &ranks);
@@ -96,20 +99,20 @@ Trainer::Trainer(Recipe recipe, Exchange& exchange)
 void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses, const DrawPlace& draws,
                               StepReport& report, std::vector<at::Tensor>& load) {
   const double share = 1.0 / static_cast<double>(recipe_.batch.micro_batches);
-  const RouterSpec& router = model_->shape().router;
   const bool again = recipe_.batch.recompute_activations;
   const LanguageModel::Output out = model_->forward(
       batch.inputs, &draws, again ? LanguageModel::Activations::kRecomputed : LanguageModel::Activations::kKept,
       &expert_clock_);
   at::Tensor loss = loss_of(out.logits, batch);
   report.loss += loss.item<double>() * share;
-  const double of_layer = out.routed.empty() ? 0.0 : 1.0 / static_cast<double>(out.routed.size());
+  const std::vector<RoutedUnits>& routings = out.routings();
+  const RouterSpec& router = out.adapted.empty() ? model_->shape().router : model_->shape().routing();
+  const double of_layer = routings.empty() ? 0.0 : 1.0 / static_cast<double>(routings.size());
   const auto add = [&](const at::Tensor& term, double factor, double& sum) {
     loss = loss + term * (factor * of_layer);
     sum += term.item<double>() * share * of_layer;
   };
-  for (std::size_t layer = 0; layer < out.routed.size(); ++layer) {
-    const RoutedUnits& routed = out.routed[layer];
+  for (const RoutedUnits& routed : routings) {
     if (losses.balance != 0.0f)
       add(balance_of_routing(losses, router, routed, exchange_), losses.balance, report.balance);
     if (losses.sequence_balance != 0.0f) {
@@ -134,6 +137,7 @@ void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses
   }
   (loss * share).backward();
   report.work += count_work(batch, out.routed, load);
+  count_adapted(out.adapted, share, report);
   if (several_.defined()) note_sequences(draws.first_unit / batch.inputs.size(1), out.routed);
 }
 
@@ -144,6 +148,17 @@ void Trainer::note_sequences(std::int64_t first, const std::vector<RoutedUnits>&
     for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
       if (plan.experts_of(unit).size() > 1)
         counts[first + unit / recipe_.batch.length][static_cast<std::int64_t>(routing)] += 1.0f;
+    }
+  }
+}
+
+void Trainer::count_adapted(const std::vector<RoutedUnits>& adapted, double share, StepReport& report) const {
+  for (const RoutedUnits& routed : adapted) {
+    const RoutePlan& plan = routed.plan;
+    const double of_row = share / static_cast<double>(adapted.size()) / static_cast<double>(plan.units());
+    report.adapter_experts += static_cast<double>(plan.slots()) * of_row;
+    for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
+      if (std::ssize(plan.experts_of(unit)) == model_->shape().routing().experts) report.adapter_all += of_row;
     }
   }
 }
@@ -170,13 +185,14 @@ Ledger Trainer::count_work(const TokenBatch& batch, const std::vector<RoutedUnit
   const auto busy = (rows.narrow(1, 0, shape.weighted_experts()) > 0).sum().item<std::int64_t>();
   return work_of_batch(shape, batch.inputs.numel() * exchange_.ranks(), batch.inputs.size(1),
                        static_cast<std::int64_t>(counts[layers * experts].item<double>()), busy,
-                       recipe_.batch.recompute_activations);
+                       recipe_.batch.recompute_activations, adapting());
 }
 
 void Trainer::mean_of_losses(StepReport& report) {
   if (exchange_.alone()) return;
-  double* const losses[] = {&report.loss,    &report.balance,    &report.sequence_balance, &report.z,
-                            &report.entropy, &report.importance, &report.smooth_load};
+  double* const losses[] = {&report.loss,        &report.balance,         &report.sequence_balance,
+                            &report.z,           &report.entropy,         &report.importance,
+                            &report.smooth_load, &report.adapter_experts, &report.adapter_all};
   std::vector<double> values;
   for (const double* loss : losses) values.push_back(*loss);
   sum_over_ranks(exchange_, std::span<double>(values));
@@ -211,19 +227,28 @@ void Trainer::add_orthogonality(double factor, StepReport& report) {
 
 void Trainer::freeze(const std::vector<std::string>& patterns) {
   frozen_.clear();
-  if (patterns.empty()) return;
+  const bool adapters = model_->shape().adapters.has_value();
+  if (patterns.empty() && !adapters) return;
+  bool matched = patterns.empty();
   for (const Parameter& parameter : model_->parameters().all()) {
-    frozen_.push_back(std::any_of(patterns.begin(), patterns.end(),
-                                  [&](const std::string& pattern) { return glob_matches(pattern, parameter.name); }));
+    const bool named = std::any_of(patterns.begin(), patterns.end(),
+                                   [&](const std::string& pattern) { return glob_matches(pattern, parameter.name); });
+    matched = matched || named;
+    frozen_.push_back(named || (adapters && is_adapter_parameter(parameter.name) != adapting()));
+    // The gradients of a base that stays are not computed; those of experts are written in place in any case.
+    const bool base = !is_adapter_parameter(parameter.name) && parameter.name.find("_exps.") == std::string::npos;
+    if (adapters && base) at::Tensor(parameter.value).set_requires_grad(!adapting());
   }
-  if (std::find(frozen_.begin(), frozen_.end(), true) == frozen_.end())
-    fail("recipe", "stages: freeze: no parameter's name matches " + printable(patterns.front()));
+  if (!matched) fail("recipe", "stages: freeze: no parameter's name matches " + printable(patterns.front()));
 }
 
 void Trainer::enter_stage(double share) {
   const StageState now = stage_at(recipe_.stages, recipe_.model, share);
-  if (now.count == stages_) return;
+  const std::optional<AdapterShape>& adapters = recipe_.model.adapters;
+  const bool adapting = adapters && share >= adapters->from;
+  if (now.count == stages_ && adapting_ == adapting) return;
   stages_ = now.count;
+  adapting_ = adapting;
   if (!(now.router == model_->shape().router) || now.router_back != model_->shape().router_back) {
     LanguageModelShape shape = model_->shape();
     shape.router = now.router;
@@ -234,6 +259,7 @@ void Trainer::enter_stage(double share) {
   const PlacementGrid grid = fitted(now.placement.value_or(recipe_.placement), exchange_.ranks(), "placement");
   if (grid != grid_ && model_->share()) model_ = moved_model(*model_, share_of(grid, model_->shape()), optimizer_);
   grid_ = grid;
+  if (adapters) model_->use_adapters(adapting);
   freeze(now.freeze);
 }
 
@@ -370,7 +396,11 @@ void Trainer::export_model(const std::string& folder) {
   }
   if (exchange_.rank() == 0) {
     const LanguageModel& model = whole ? *whole : *model_;
-    export_gguf(model, text_.tokenizer, folder + "/model.gguf", recipe_.name);
+    const std::optional<AdapterShape>& adapters = recipe_.model.adapters;
+    const bool base_stayed = !recipe_.checkpoint.empty() && adapters && adapters->from == 0.0;
+    const std::string file = folder + "/model.gguf";
+    if (!base_stayed) export_gguf(model, text_.tokenizer, file, recipe_.name);
+    if (adapters) export_adapter(model, base_stayed ? recipe_.checkpoint : file, folder + "/adapter");
     if (recipe_.run.huggingface) export_huggingface(model, text_, folder + "/huggingface");
   }
   swap_average(optimizer_, model_->parameters());

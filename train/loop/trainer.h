@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,6 +37,8 @@ struct StepReport {
   // Of the processor: the step, its feed-forward networks of all kinds, norm of the gradients and update.
   double seconds = 0.0, expert_seconds = 0.0, update_seconds = 0.0;
   std::vector<std::vector<double>> load = {};  // [routed layers][experts]: rows
+  double adapter_experts = 0.0;                // of routed adapters, mean over layers: experts that a row takes
+  double adapter_all = 0.0;                    // and share of rows that take all
 };
 
 class Trainer {
@@ -55,7 +58,8 @@ class Trainer {
   /// Counts an evaluation for schedule.patience: the run is done where too many in turn were no better.
   void note_validation(double loss);
   /// Writes the model, with the average of the weights where one is kept: <folder>/model.gguf, and with
-  /// run.huggingface <folder>/huggingface. Rank 0 writes.
+  /// run.huggingface <folder>/huggingface; adapters apart from it, <folder>/adapter. A checkpoint that only adapters
+  /// were trained over is not written again. Rank 0 writes.
   void export_model(const std::string& folder);
 
   /// Complete or not at all. Rank 0 writes: the file is that of one process.
@@ -83,6 +87,7 @@ class Trainer {
   void add_micro_batch(const TokenBatch& batch, const LossOptions& losses, const DrawPlace& draws, StepReport& report,
                        std::vector<at::Tensor>& load);
   Ledger count_work(const TokenBatch& batch, const std::vector<RoutedUnits>& routed, std::vector<at::Tensor>& load);
+  void count_adapted(const std::vector<RoutedUnits>& adapted, double share, StepReport& report) const;
   void go_on_from(const std::string& path, bool other_budget);
   void mean_of_losses(StepReport& report);
   void note_sequences(std::int64_t first, const std::vector<RoutedUnits>& routed);
@@ -98,6 +103,8 @@ class Trainer {
   std::vector<std::pair<std::string, at::Tensor>> state_tensors(const FlatState& state) const;
   void enter_stage(double share);
   void freeze(const std::vector<std::string>& patterns);
+  /// Whether adapters train now, and nothing else does.
+  bool adapting() const { return adapting_.value_or(false); }
 
   Exchange& exchange_;
   TokenText text_;
@@ -109,8 +116,9 @@ class Trainer {
   Optimizer optimizer_;
   Ledger ledger_;
   StageClock expert_clock_;
-  std::size_t stages_ = 0;    // begun
-  std::vector<bool> frozen_;  // by parameter; empty: none
+  std::size_t stages_ = 0;        // begun
+  std::optional<bool> adapting_;  // nothing before the first step
+  std::vector<bool> frozen_;      // by parameter; empty: none
   double best_validation_ = std::numeric_limits<double>::infinity();
   std::int64_t not_better_ = 0;  // evaluations since the best one
 };

@@ -47,15 +47,16 @@ TEST(LanguageModel, ALaterTokenChangesNothingEarlierAndANeighbourNothing) {
 }
 
 // Along its own gradient the loss must change as the gradient says.
-TEST(LanguageModel, EveryParametersGradientIsTheSlopeOfTheLoss) {
-  const TestDirectory directory;
-  Json json = recipe_json(directory);
-  json["model"]["router"]["select"]["k"] = 4;  // all: a step in the router would change the choice
-  json["model"]["router"]["weigh"] = "raw";
+void expect_slopes(const Json& json) {
   Trainer trainer(parse_recipe(json, "recipe"));
   for (int step = 0; step < 5; ++step) trainer.train_step();  // away from the flat beginning
   LanguageModel model(trainer.recipe().model, 4);
   model.parameters().values().copy_(trainer.model().parameters().values());
+  for (LanguageModel::Block& block : model.blocks()) {  // which begins at 0
+    for (LinearAdapter& adapter : block.adapters) {
+      if (adapter.b.defined()) adapter.b.detach().normal_(0.0, 0.05);
+    }
+  }
   const TokenBatch batch = draw_batch(trainer.text().train, 4, 24, 1, 1);
   const auto loss = [&] {
     return at::cross_entropy_loss(model.forward(batch.inputs).logits.to(at::kDouble), batch.targets.reshape({-1}));
@@ -77,6 +78,22 @@ TEST(LanguageModel, EveryParametersGradientIsTheSlopeOfTheLoss) {
     parameter.value.detach().copy_(values);
     EXPECT_NEAR((above - below) / (2 * step), squares, 0.03 * squares + 2e-7 / step) << parameter.name;
   }
+}
+
+TEST(LanguageModel, EveryParametersGradientIsTheSlopeOfTheLoss) {
+  const TestDirectory directory;
+  Json json = recipe_json(directory);
+  json["model"]["router"]["select"]["k"] = 4;  // all: a step in the router would change the choice
+  json["model"]["router"]["weigh"] = "raw";
+  expect_slopes(json);
+  json["model"]["dense_layers"] = 2;
+  json["model"]["dense_width"] = 32;
+  json["adapters"] = {
+      {"rank", 2},
+      {"from", 0.1},
+      {"targets", {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}},
+      {"router", {{"version", 1}, {"experts", 3}, {"select", {{"rule", "top_k"}, {"k", 3}}}, {"weigh", "raw"}}}};
+  expect_slopes(json);
 }
 
 TEST(Trainer, LearnsASimpleText) {
@@ -169,6 +186,15 @@ TEST(Ledger, CountsWhatIsExecuted) {
   EXPECT_EQ(work.work.head, 3 * 8 * 2 * 4 * 10);
   EXPECT_EQ(work.bytes, 12.0 * (2 * 4 * 12 + 3 * 4 * 3 + 40 + 24 + 3 * 3 * 4 * 5));
   EXPECT_EQ(to_json(ledger_from(to_json(work))), to_json(work));
+  // Three pairs of rank 2 and a router on q [4, 4] and k [2, 4]; under them no gradients of matrices.
+  shape.adapters = AdapterShape{.rank = 2, .router = RouterSpec{.experts = 3}, .targets = {true, true}};
+  const Ledger adapted = work_of_batch(shape, 8, 4, 7, 3, /*recomputed=*/false, /*adapting=*/true);
+  EXPECT_EQ(adapted.work.attention, 8 * 2 * (2 * 2 * 4 * (4 + 2 + 2 + 4) + 3 * 4 * 4 * 4));
+  EXPECT_EQ(adapted.work.router, 2 * 8 * 2 * 4 * 6 + 3 * 8 * 2 * 2 * (2 * 3 * 4));
+  EXPECT_EQ(adapted.work.experts, work.work.experts + 3 * 8 * 2 * 2 * (3 * 2 * (4 + 4) + 3 * 2 * (2 + 4)));
+  EXPECT_EQ(adapted.work.dense, 2 * 8 * 2 * 3 * 4 * 3);
+  EXPECT_EQ(adapted.work.head, 2 * 8 * 2 * 4 * 10);
+  EXPECT_EQ(work_of_batch(shape, 8, 4, 7, 3).flops, work.flops);
   EXPECT_GT(work_of_update({}, 100).work.optimizer, 1000.0);
 }
 

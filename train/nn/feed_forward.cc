@@ -32,11 +32,20 @@ at::Tensor project(const at::Tensor& x, const at::Tensor& weight) {
 }
 
 at::Tensor feed_forward(const Activation& activation, const at::Tensor& x, const at::Tensor& gate_up,
-                        const at::Tensor& down) {
+                        const at::Tensor& down, const FeedForwardUpdates& updates) {
+  const auto updated = [](const at::Tensor& product, const auto& update, const at::Tensor& input) {
+    return update ? product + update(input) : product;
+  };
   const at::Tensor projected = project(x, gate_up);
-  if (!activation.gated) return project(activated(activation.kind, projected), down);
   const std::int64_t width = down.size(1);
-  return project(activated(activation.kind, projected.narrow(1, 0, width)) * projected.narrow(1, width, width), down);
+  at::Tensor hidden;
+  if (activation.gated) {
+    const at::Tensor gate = updated(projected.narrow(1, 0, width), updates.gate, x);
+    hidden = activated(activation.kind, gate) * updated(projected.narrow(1, width, width), updates.up, x);
+  } else {
+    hidden = activated(activation.kind, updated(projected, updates.up, x));
+  }
+  return updated(project(hidden, down), updates.down, hidden);
 }
 
 }  // namespace junto

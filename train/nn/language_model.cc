@@ -12,6 +12,9 @@ namespace junto {
 namespace {
 
 constexpr std::int64_t kLargest = 1 << 20;
+/// The engine's names of what may have an adapter.
+constexpr std::array<const char*, kLinearLayers> kRoles = {"attn_q",   "attn_k", "attn_v",  "attn_output",
+                                                           "ffn_gate", "ffn_up", "ffn_down"};
 
 /// {"constant": 2, "copy": 1, "zero": 1}: of the router's experts, the last so many.
 void read_free_experts(const Json& json, std::string_view where, MoeShape& shape) {
@@ -109,6 +112,35 @@ LanguageModelShape parse_language_model_shape(const Json& json, std::string_view
   return shape;
 }
 
+std::pair<std::int64_t, std::int64_t> LanguageModelShape::size_of(LinearLayer layer) const {
+  const std::int64_t q = heads * head_dim, kv = kv_heads * head_dim;
+  switch (layer) {
+    case LinearLayer::kQ:
+      return {q, hidden};
+    case LinearLayer::kK:
+    case LinearLayer::kV:
+      return {kv, hidden};
+    case LinearLayer::kO:
+      return {hidden, q};
+    case LinearLayer::kGate:
+    case LinearLayer::kUp:
+      return {dense_width, hidden};
+    case LinearLayer::kDown:
+      break;
+  }
+  return {hidden, dense_width};
+}
+
+void check_adapters(const AdapterShape& adapters, const LanguageModelShape& model, std::string_view where) {
+  const auto refuse = [&](bool wrong, LinearLayer layer, std::string_view expected) {
+    if (!wrong || !adapters.has(layer)) return;
+    fail(where, "adapters: targets has " + std::string(name_of(layer)) + ", expected " + std::string(expected));
+  };
+  for (const LinearLayer layer : {LinearLayer::kGate, LinearLayer::kUp, LinearLayer::kDown})
+    refuse(model.dense_layers < model.layers, layer, "layers of attention alone in a model with experts");
+  refuse(!model.activation.gated, LinearLayer::kGate, "none: activation has no gate");
+}
+
 LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::shared_ptr<const ExpertShare> share)
     : shape_(std::move(shape)), share_(std::move(share)) {
   const LanguageModelShape& s = shape_;
@@ -152,6 +184,12 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::
              kDeviation);
       matrix(prefix + "ffn_down.weight", {s.hidden, s.dense_width}, b.down, residual);
     }
+    for (std::size_t i = 0; s.adapters && i < kLinearLayers; ++i) {
+      const auto which = static_cast<LinearLayer>(i);
+      if (!s.adapters->has(which)) continue;
+      const auto [outputs, inputs] = s.size_of(which);
+      request_adapter_parameters(*s.adapters, outputs, inputs, prefix + kRoles[i], b.adapters[i], requests);
+    }
   }
   norm("output_norm.weight", s.hidden, output_norm_);
   if (!s.tied_embeddings) matrix("output.weight", {s.outputs(), s.hidden}, head_, kDeviation);
@@ -161,6 +199,7 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::
     moe.gradients = parameters_.write_in_place(moe.expert_gate_up, moe.expert_down);
   }
   if (s.dense_layers < s.layers) routers_ = compile_routers(s);
+  if (s.adapters && s.adapters->router) adapter_router_ = compile_router(*s.adapters->router, {});
 
   const std::int64_t half = s.head_dim / 2;
   cosine_ = at::empty({s.context, half}, at::kFloat);

@@ -5,15 +5,18 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <numeric>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/json.h"
 #include "model/config.h"
 #include "moe/router_spec.h"
+#include "train/nn/linear_adapter.h"
 #include "train/nn/moe_layer.h"
 #include "train/nn/parameters.h"
 #include "train/nn/residual.h"
@@ -41,7 +44,8 @@ struct LanguageModelShape : MoeShape {
   /// Not empty: the head says for each expert of each stage (E of each stands here) whether a token will ask for it, as
   /// a logit, instead of what token follows (model/path_predictor.h).
   std::vector<int> path_experts;
-  int router_back = 0;  // a router reads what the routed layer so many below reads, where there is one
+  int router_back = 0;                   // a router reads what the routed layer so many below reads, where there is one
+  std::optional<AdapterShape> adapters;  // of linear layers in every block; of networks only where no layer has experts
 
   /// Rows of the head.
   std::int64_t outputs() const {
@@ -49,10 +53,18 @@ struct LanguageModelShape : MoeShape {
                                 : std::accumulate(path_experts.begin(), path_experts.end(), std::int64_t{0});
   }
   bool routed(std::int64_t layer) const { return layer >= dense_layers; }
+  bool adapters_route() const { return adapters && adapters->router; }
+  /// Of Output::routings(), where adapters train.
+  const RouterSpec& routing() const { return adapters_route() ? *adapters->router : router; }
+  /// The sizes [N, K] of a linear layer of a block; kGate to kDown: of dense ones.
+  std::pair<std::int64_t, std::int64_t> size_of(LinearLayer layer) const;
   const ResidualRule& residual_of(std::int64_t layer) const {
     return layer == dense_layers && first_residual ? *first_residual : residual;
   }
 };
+
+/// Throws Error naming the field where the model has no such layer, or not all of them could be adapted.
+void check_adapters(const AdapterShape& adapters, const LanguageModelShape& model, std::string_view where);
 
 /// Throws Error naming the field, what is there and what is allowed.
 LanguageModelShape parse_language_model_shape(const Json& json, std::string_view where);
@@ -66,8 +78,12 @@ class LanguageModel {
   LanguageModel& operator=(const LanguageModel&) = delete;
 
   struct Output {
-    at::Tensor logits;                // [sequences * length, shape.outputs()]
-    std::vector<RoutedUnits> routed;  // of each routing: routed layers in order, each with its rounds
+    at::Tensor logits;                 // [sequences * length, shape.outputs()]
+    std::vector<RoutedUnits> routed;   // of each routing: routed layers in order, each with its rounds
+    std::vector<RoutedUnits> adapted;  // of each routed adapter: blocks in order, each with its layers in theirs
+
+    /// Those that train: the adapters' where these route.
+    const std::vector<RoutedUnits>& routings() const { return adapted.empty() ? routed : adapted; }
   };
   /// Whether a block's activations are kept for backward, or its input alone, and backward computes them again.
   /// Gradients are the same, to the bit.
@@ -85,6 +101,7 @@ class LanguageModel {
     at::Tensor attn_norm, q, k, v, output, q_norm, k_norm, ffn_norm;
     at::Tensor attn_sum_norm, ffn_sum_norm,
         ffn_second_norm;  // of residual sums, in the place of attn_norm and ffn_norm
+    std::array<LinearAdapter, kLinearLayers> adapters;
   };
 
   /// A router and where its plans stand in Output::routed.
@@ -94,6 +111,9 @@ class LanguageModel {
     std::vector<std::size_t> routed;
   };
   std::vector<RouterPlace> routers() const;
+
+  /// Whether adapters are computed from now on; at first they are.
+  void use_adapters(bool use) { adapters_used_ = use; }
 
   /// Other rules of routing from now on, for schedules: experts and matrices stay what they are.
   void set_routing(const RouterSpec& router, const RouterTraining& training);
@@ -115,13 +135,21 @@ class LanguageModel {
   void run_block(std::int64_t layer, std::int64_t sequences, std::int64_t length, Stream& stream) const;
   /// The same, with nothing kept for backward but what it was given.
   void run_block_twice(std::int64_t layer, std::int64_t sequences, std::int64_t length, Stream& stream) const;
-  at::Tensor attention(const Block& block, const at::Tensor& x, std::int64_t sequences, std::int64_t length) const;
   /// By `weight`, or x itself where it is undefined: a block has no norm there.
   at::Tensor normed(const at::Tensor& x, const at::Tensor& weight) const;
+  at::Tensor attention(const Block& block, const at::Tensor& x, std::int64_t sequences, std::int64_t length,
+                       std::vector<RoutedUnits>& adapted) const;
+  bool adapts(LinearLayer layer) const { return shape_.adapters && adapters_used_ && shape_.adapters->has(layer); }
+  /// What the adapter of that layer adds for its input.
+  at::Tensor update_of(const Block& block, LinearLayer layer, const at::Tensor& x,
+                       std::vector<RoutedUnits>& adapted) const;
+  at::Tensor dense_network(const Block& block, const at::Tensor& x, std::vector<RoutedUnits>& adapted) const;
 
   LanguageModelShape shape_;
   std::shared_ptr<const ExpertShare> share_;
   MoeRouters routers_;
+  CompiledRouter adapter_router_;
+  bool adapters_used_ = true;
   at::Tensor embedding_, output_norm_, head_;
   std::vector<Block> blocks_;
   Parameters parameters_;

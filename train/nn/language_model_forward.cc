@@ -37,15 +37,18 @@ std::size_t place_of(const std::vector<at::Tensor>& tensors, const at::Tensor& t
 struct LanguageModel::Stream {
   at::Tensor x;  // [rows, D]
   ResidualMoments moments;
-  std::vector<at::Tensor> read;  // by the routed layers so far, where routers look back
+  std::vector<at::Tensor> read;      // by the routed layers so far, where routers look back
+  std::vector<RoutedUnits> adapted;  // by adapters so far
   MoePass pass;
 
   /// All tensors that are there, in an order of their own.
   std::vector<at::Tensor*> tensors() {
     std::vector<at::Tensor*> all = {&x, &moments.m, &moments.p, &moments.v, &pass.carried_logits};
     for (at::Tensor& one : read) all.push_back(&one);
-    for (RoutedUnits& r : pass.routed)
-      all.insert(all.end(), {&r.logits, &r.scores, &r.weights, &r.clean_logits, &r.deviation});
+    for (std::vector<RoutedUnits>* routings : {&pass.routed, &adapted}) {
+      for (RoutedUnits& r : *routings)
+        all.insert(all.end(), {&r.logits, &r.scores, &r.weights, &r.clean_logits, &r.deviation});
+    }
     std::erase_if(all, [](const at::Tensor* tensor) { return !tensor->defined(); });
     return all;
   }
@@ -55,13 +58,23 @@ at::Tensor LanguageModel::normed(const at::Tensor& x, const at::Tensor& weight) 
   return weight.defined() ? norm_rows(x, weight, shape_.norm_eps) : x;
 }
 
+at::Tensor LanguageModel::update_of(const Block& block, LinearLayer layer, const at::Tensor& x,
+                                    std::vector<RoutedUnits>& adapted) const {
+  return adapter_update(*shape_.adapters, adapter_router_, block.adapters[static_cast<std::size_t>(layer)], x, adapted);
+}
+
 at::Tensor LanguageModel::attention(const Block& block, const at::Tensor& x, std::int64_t sequences,
-                                    std::int64_t length) const {
+                                    std::int64_t length, std::vector<RoutedUnits>& adapted) const {
   const LanguageModelShape& s = shape_;
-  const auto heads_of = [&](const at::Tensor& weight, std::int64_t heads) {
-    return project(x, weight).view({sequences, length, heads, s.head_dim});
+  const auto linear = [&](LinearLayer layer, const at::Tensor& weight, const at::Tensor& input) {
+    const at::Tensor product = project(input, weight);
+    return adapts(layer) ? product + update_of(block, layer, input, adapted) : product;
   };
-  at::Tensor q = heads_of(block.q, s.heads), k = heads_of(block.k, s.kv_heads), v = heads_of(block.v, s.kv_heads);
+  const auto heads_of = [&](LinearLayer layer, const at::Tensor& weight, std::int64_t heads) {
+    return linear(layer, weight, x).view({sequences, length, heads, s.head_dim});
+  };
+  at::Tensor q = heads_of(LinearLayer::kQ, block.q, s.heads), k = heads_of(LinearLayer::kK, block.k, s.kv_heads),
+             v = heads_of(LinearLayer::kV, block.v, s.kv_heads);
   if (s.qk_norm) {
     q = norm_rows(q, block.q_norm, s.norm_eps);
     k = norm_rows(k, block.k_norm, s.norm_eps);
@@ -85,17 +98,31 @@ at::Tensor LanguageModel::attention(const Block& block, const at::Tensor& x, std
   at::Tensor scores = at::matmul(q * scale, k.transpose(2, 3));
   scores = scores.masked_fill(later, -std::numeric_limits<double>::infinity());
   const at::Tensor mixed = at::matmul(at::softmax(scores, 3), v);
-  return project(mixed.transpose(1, 2).reshape({sequences * length, s.heads * s.head_dim}), block.output);
+  return linear(LinearLayer::kO, block.output,
+                mixed.transpose(1, 2).reshape({sequences * length, s.heads * s.head_dim}));
+}
+
+at::Tensor LanguageModel::dense_network(const Block& block, const at::Tensor& x,
+                                        std::vector<RoutedUnits>& adapted) const {
+  FeedForwardUpdates updates;
+  const auto set = [&](LinearLayer layer, auto& update) {
+    if (!adapts(layer)) return;
+    update = [this, &block, &adapted, layer](const at::Tensor& in) { return update_of(block, layer, in, adapted); };
+  };
+  set(LinearLayer::kGate, updates.gate);
+  set(LinearLayer::kUp, updates.up);
+  set(LinearLayer::kDown, updates.down);
+  return feed_forward(shape_.activation, x, block.gate_up, block.down, updates);
 }
 
 void LanguageModel::run_block(std::int64_t layer, std::int64_t sequences, std::int64_t length, Stream& stream) const {
   const LanguageModelShape& s = shape_;
   const Block& block = blocks_[layer];
-  stream.x = stream.x + attention(block, normed(stream.x, block.attn_norm), sequences, length);
+  stream.x = stream.x + attention(block, normed(stream.x, block.attn_norm), sequences, length, stream.adapted);
   stream.x = normed(stream.x, block.attn_sum_norm);
   if (!s.routed(layer)) {
     const at::Tensor read = normed(stream.x, block.ffn_norm);
-    const auto network = [&](const at::Tensor& x) { return feed_forward(s.activation, x, block.gate_up, block.down); };
+    const auto network = [&](const at::Tensor& x) { return dense_network(block, x, stream.adapted); };
     stream.x = normed(stream.x + timed(stream.pass.experts, read, network), block.ffn_sum_norm);
     return;
   }
@@ -114,7 +141,7 @@ void LanguageModel::run_block(std::int64_t layer, std::int64_t sequences, std::i
 
 void LanguageModel::run_block_twice(std::int64_t layer, std::int64_t sequences, std::int64_t length,
                                     Stream& stream) const {
-  std::vector<RoutedUnits> routed = std::exchange(stream.pass.routed, {});
+  std::vector<RoutedUnits> routed = std::exchange(stream.pass.routed, {}), adapted = std::exchange(stream.adapted, {});
   Stream begin = stream, result;
   std::vector<at::Tensor> inputs;
   for (at::Tensor* tensor : begin.tensors()) {
@@ -143,8 +170,10 @@ void LanguageModel::run_block_twice(std::int64_t layer, std::int64_t sequences, 
     *tensor = outs[place];
   }
   routed.insert(routed.end(), result.pass.routed.begin(), result.pass.routed.end());
+  adapted.insert(adapted.end(), result.adapted.begin(), result.adapted.end());
   stream = std::move(result);
   stream.pass.routed = std::move(routed);
+  stream.adapted = std::move(adapted);
 }
 
 LanguageModel::Output LanguageModel::forward(const at::Tensor& tokens, const DrawPlace* draws, Activations activations,
@@ -161,6 +190,8 @@ LanguageModel::Output LanguageModel::forward(const at::Tensor& tokens, const Dra
     stream.pass.keys.assign(ids.data_ptr<std::int64_t>(), ids.data_ptr<std::int64_t>() + ids.numel());
   }
   stream.x = at::embedding(embedding_, ids);
+  // Where the embedding stays as it is, all the same: blocks that are computed twice begin with what has a gradient.
+  if (at::GradMode::is_enabled()) stream.x.set_requires_grad(true);
   for (std::int64_t layer = 0; layer < s.layers; ++layer) {
     if (activations == Activations::kRecomputed) {
       run_block_twice(layer, sequences, length, stream);
@@ -169,7 +200,8 @@ LanguageModel::Output LanguageModel::forward(const at::Tensor& tokens, const Dra
     }
   }
   return {.logits = project(norm_rows(stream.x, output_norm_, s.norm_eps), head()),
-          .routed = std::move(stream.pass.routed)};
+          .routed = std::move(stream.pass.routed),
+          .adapted = std::move(stream.adapted)};
 }
 
 }  // namespace junto

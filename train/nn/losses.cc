@@ -83,12 +83,15 @@ at::Tensor single_expert_balance_loss(const at::Tensor& scores, const RoutePlan&
 }
 
 at::Tensor weight_balance_loss(const at::Tensor& scores, const at::Tensor& weights, const RoutePlan& plan,
-                               const at::Tensor& counted) {
-  const at::Tensor count = counts(counted, scores), units = count.sum().clamp_min(1.0);
+                               const at::Tensor& counted, Exchange* ranks) {
+  const at::Tensor count = counts(counted, scores);
+  const std::int64_t experts = scores.size(1);
   const at::Tensor counting = weights * count.index_select(0, units_of_slots(plan));
-  const at::Tensor of_experts =
-      at::zeros({scores.size(1)}, count.options()).index_add(0, experts_of_slots(plan), counting);
-  return (of_experts / units * at::mv(scores.t(), count) / units).sum() * static_cast<double>(scores.size(1));
+  const at::Tensor weighed = at::zeros({experts}, count.options()).index_add(0, experts_of_slots(plan), counting);
+  const at::Tensor all = total_of_ranks(ranks, at::cat({weighed, at::mv(scores.t(), count), count.sum().reshape({1})}));
+  const at::Tensor units = all[2 * experts].detach().clamp_min(1.0);
+  return (all.narrow(0, 0, experts) / units * all.narrow(0, experts, experts) / units).sum() *
+         static_cast<double>(experts);
 }
 
 at::Tensor sequence_balance_loss(const at::Tensor& scores, const RoutePlan& plan, const at::Tensor& sequence_of_unit,

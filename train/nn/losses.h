@@ -34,9 +34,9 @@ at::Tensor single_expert_balance_loss(const at::Tensor& scores, const RoutePlan&
                                       Exchange* ranks = nullptr);
 
 /// E * sum over e of the mean over units of the weight that e has, and of `scores`: both factors have gradients
-/// (DynMoLE, arXiv 2504.00661). weights [slots].
+/// (DynMoLE, arXiv 2504.00661). weights [slots], of `plan`.
 at::Tensor weight_balance_loss(const at::Tensor& scores, const at::Tensor& weights, const RoutePlan& plan,
-                               const at::Tensor& counted = {});
+                               const at::Tensor& counted = {}, Exchange* ranks = nullptr);
 
 /// The same for each sequence by itself, averaged over the sequences that have counted units (DeepSeek-V3, arXiv
 /// 2412.19437, eq. 17). `sequence_of_unit` [units], int64, 0 .. sequences - 1.

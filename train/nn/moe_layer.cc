@@ -68,11 +68,8 @@ at::Tensor run_weighted(const MoeShape& shape, const MoeParameters& parameters, 
 /// What constant, copy and zero experts give: no rows are moved, each unit's weights for them are its factors.
 at::Tensor run_free(const MoeShape& shape, const MoeParameters& parameters, const at::Tensor& x, const RoutePlan& plan,
                     const at::Tensor& weights) {
-  const std::int64_t experts = shape.router.experts, first = shape.weighted_experts(), C = shape.constant_experts;
-  const at::Tensor place = units_of_slots(plan) * experts + experts_of_slots(plan);
-  const at::Tensor factors = at::zeros({x.size(0) * experts}, x.options().requires_grad(false))
-                                 .index_add(0, place, weights)
-                                 .reshape({x.size(0), experts});
+  const std::int64_t first = shape.weighted_experts(), C = shape.constant_experts;
+  const at::Tensor factors = weights_of_experts(plan, weights, shape.router.experts);
   at::Tensor of_x = factors.narrow(1, first + C, shape.copy_experts).sum(1);
   if (C == 0) return x * of_x.unsqueeze(1);
   const at::Tensor constant = factors.narrow(1, first, C);

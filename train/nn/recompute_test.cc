@@ -66,6 +66,8 @@ TEST(Recomputed, TrainingIsTheSameToTheBit) {
       {"model.router.logit_residual=true", "model.free_experts={\"constant\":1,\"copy\":1,\"zero\":0}"},
       {"model.router_training={\"noise\":\"learned\"}", "losses.load=0.1", "losses.importance=0.1"},
       {"model.router.select={\"rule\":\"sparse_mixer\"}", "model.router.score=logit", "losses.balance=0"},
+      {R"(adapters={"rank":2,"targets":["q_proj","o_proj"],"router":{"version":1,"experts":3,"select":{"rule":"top_p"}}})",
+       "losses.entropy=0.1"},
       {"model.router.select={\"rule\":\"given\",\"k\":2}", "model.router.prune={\"rule\":\"capacity\",\"factor\":1}"},
   };
   for (const auto& settings : cases) {
@@ -80,6 +82,7 @@ TEST(Recomputed, TrainingIsTheSameToTheBit) {
       EXPECT_EQ(a.loss, b.loss) << name;
       EXPECT_EQ(a.gradient_norm, b.gradient_norm) << name;
       EXPECT_EQ(a.load, b.load) << name;
+      EXPECT_EQ(a.adapter_experts, b.adapter_experts) << name;
       EXPECT_GT(b.work.work.experts, 1.3 * a.work.work.experts) << name;
       EXPECT_EQ(b.work.work.head, a.work.work.head) << name;
     }

@@ -204,6 +204,13 @@ at::Tensor experts_of_slots(const RoutePlan& plan) {
   return ids;
 }
 
+at::Tensor weights_of_experts(const RoutePlan& plan, const at::Tensor& weights, int experts) {
+  const at::Tensor place = units_of_slots(plan) * static_cast<std::int64_t>(experts) + experts_of_slots(plan);
+  return at::zeros({plan.units() * experts}, weights.options().requires_grad(false))
+      .index_add(0, place, weights)
+      .reshape({plan.units(), experts});
+}
+
 at::Tensor load_of_experts(const RoutePlan& plan, int experts) {
   const at::Tensor load = at::zeros({experts}, at::kFloat);
   float* out = load.data_ptr<float>();

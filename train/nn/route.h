@@ -45,6 +45,9 @@ RoutedUnits route_under_autograd(const CompiledRouter& router, const at::Tensor&
 at::Tensor units_of_slots(const RoutePlan& plan);
 at::Tensor experts_of_slots(const RoutePlan& plan);
 
+/// What each expert weighs for each unit, [units, E]; 0 where it was not chosen. weights [slots].
+at::Tensor weights_of_experts(const RoutePlan& plan, const at::Tensor& weights, int experts);
+
 /// Rows of each expert, [E], float32.
 at::Tensor load_of_experts(const RoutePlan& plan, int experts);
 

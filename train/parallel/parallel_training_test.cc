@@ -55,6 +55,8 @@ void expect_same(const Trained& one, const Trained& other, const std::string& wh
     near(a.importance, b.importance, "importance");
     near(a.smooth_load, b.smooth_load, "load");
     near(a.orthogonality, b.orthogonality, "orthogonality");
+    near(a.adapter_experts, b.adapter_experts, "experts of adapters");
+    near(a.adapter_all, b.adapter_all, "rows with all experts of adapters");
     EXPECT_NEAR(a.gradient_norm, b.gradient_norm, 1e-4 * a.gradient_norm) << what << ", step " << a.step;
     EXPECT_EQ(a.load, b.load) << what << ", step " << a.step;
     EXPECT_EQ(to_json(a.work), to_json(b.work)) << what << ", step " << a.step;
@@ -95,6 +97,13 @@ std::vector<std::pair<std::string, Json>> recipes(const TestDirectory& directory
        recipe_of(directory,
                  {{"model", {{"free_experts", {{"constant", 1}, {"zero", 1}}}}},
                   {"stages", Json::array({{{"from", 0.5}, {"freeze", Json::array({"token_embd.weight"})}}})}})},
+      {"routed adapters",
+       recipe_of(directory, {{"adapters",
+                              {{"rank", 2},
+                               {"targets", Json::array({"q_proj", "o_proj"})},
+                               {"from", 0.7},
+                               {"router", {{"version", 1}, {"experts", 3}, {"select", {{"rule", "top_p"}}}}}}},
+                             {"losses", {{"balance_of", "weights"}, {"entropy", 0.01}}}})},
       {"growth",
        recipe_of(directory,
                  {{"stages",

@@ -38,7 +38,10 @@ Json point_of(const StepReport& report, const Trainer& trainer, const Ledger& be
           {"gradient_norm", report.gradient_norm},
           {"max_violation", report.busiest > 0.0 ? report.busiest - 1.0 : 0.0},
           {"idle_experts", report.idle},
-          {"experts_per_token", experts_per_token_of(trainer.ledger(), before, routed_layers(trainer.recipe().model))}};
+          {"experts_per_token",
+           trainer.recipe().model.adapters_route()
+               ? report.adapter_experts
+               : experts_per_token_of(trainer.ledger(), before, routed_layers(trainer.recipe().model))}};
 }
 
 /// `before`: what was measured last, which this replaces.
@@ -88,7 +91,8 @@ void add_routing(const Measured& all, const LanguageModelShape& shape, Json& row
     row["layers"].push_back({{"experts_per_token", of_routing}, {"load", all.load[routing]}});
   }
   metrics["experts_per_token"] = experts;
-  metrics["rows_per_token"] = rows_per_token(all, shape.weighted_experts(), routed_layers(shape));
+  metrics["rows_per_token"] =
+      shape.adapters_route() ? experts : rows_per_token(all, shape.weighted_experts(), routed_layers(shape));
   if (shape.free_experts() > 0) {
     metrics["weighted_max_violation"] = max_violation(of_experts(all, shape.weighted_experts()));
     metrics["share.constant"] = share_of_kind(all, shape, ExpertKind::kConstant);

@@ -24,11 +24,11 @@ double mean_over_layers(const Measured& measured, double (*of_layer)(const std::
 
 /// Adds a batch's routing to `out`, whose tokens from `before` on are the batch's.
 void count_slots(const LanguageModel::Output& output, std::int64_t experts, std::size_t before, Measured& out) {
-  const std::size_t routings = output.routed.size();
+  const std::size_t routings = output.routings().size();
   out.load.resize(routings, std::vector<double>(static_cast<std::size_t>(experts)));
   for (std::size_t routing = 0; routing < routings; ++routing) {
-    const at::Tensor ids = experts_of_slots(output.routed[routing].plan);
-    const at::Tensor units = units_of_slots(output.routed[routing].plan);
+    const at::Tensor ids = experts_of_slots(output.routings()[routing].plan);
+    const at::Tensor units = units_of_slots(output.routings()[routing].plan);
     for (std::int64_t slot = 0; slot < ids.numel(); ++slot) {
       out.load[routing][static_cast<std::size_t>(ids.data_ptr<std::int64_t>()[slot])] += 1.0;
       out.token_experts[before + static_cast<std::size_t>(units.data_ptr<std::int64_t>()[slot])] +=
@@ -38,9 +38,9 @@ void count_slots(const LanguageModel::Output& output, std::int64_t experts, std:
 }
 
 void note_best(const LanguageModel::Output& output, Measured& out) {
-  out.best.resize(output.routed.size());
-  for (std::size_t routing = 0; routing < output.routed.size(); ++routing) {
-    const RoutePlan& plan = output.routed[routing].plan;
+  out.best.resize(output.routings().size());
+  for (std::size_t routing = 0; routing < output.routings().size(); ++routing) {
+    const RoutePlan& plan = output.routings()[routing].plan;
     for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
       const std::span<const std::int32_t> experts = plan.experts_of(unit);
       out.best[routing].push_back(experts.empty() ? -1 : experts.front());
@@ -51,12 +51,12 @@ void note_best(const LanguageModel::Output& output, Measured& out) {
 void count_round_pairs(const LanguageModel::Output& output, const LanguageModelShape& shape, Measured& out) {
   const auto rounds = static_cast<std::size_t>(shape.rounds.count),
              experts = static_cast<std::size_t>(shape.router.experts);
-  if (rounds < 2) return;
-  out.round_pairs.resize(output.routed.size() / rounds, std::vector<double>(experts * experts));
-  for (std::size_t routing = 0; routing + 1 < output.routed.size(); ++routing) {
+  if (rounds < 2 || !output.adapted.empty()) return;
+  out.round_pairs.resize(output.routings().size() / rounds, std::vector<double>(experts * experts));
+  for (std::size_t routing = 0; routing + 1 < output.routings().size(); ++routing) {
     if (routing % rounds + 1 == rounds) continue;  // the next is another layer's
-    const RoutePlan& plan = output.routed[routing].plan;
-    const RoutePlan& next = output.routed[routing + 1].plan;
+    const RoutePlan& plan = output.routings()[routing].plan;
+    const RoutePlan& next = output.routings()[routing + 1].plan;
     std::vector<double>& pairs = out.round_pairs[routing / rounds];
     for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
       for (const std::int32_t one : plan.experts_of(unit)) {
@@ -124,7 +124,7 @@ Measured measure(const LanguageModel& model, const TokenIds& text, std::int64_t 
     const double* values = losses.data_ptr<double>();
     out.token_loss.insert(out.token_loss.end(), values, values + losses.numel());
     out.token_experts.resize(out.token_loss.size());
-    count_slots(output, model.shape().router.experts, before, out);
+    count_slots(output, model.shape().routing().experts, before, out);
     note_best(output, out);
     count_round_pairs(output, model.shape(), out);
   }

@@ -10,7 +10,7 @@
 
 namespace junto {
 
-/// A routing is a round of a routed layer.
+/// A routing is a round of a routed layer; where adapters route, that of one of them.
 struct Measured {
   double loss = 0.0;  // cross entropy, nats a token
   std::int64_t tokens = 0;
