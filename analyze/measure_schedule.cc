@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "analyze/side_by_side.h"
 #include "analyze/traced_stages.h"
 #include "base/error.h"
 #include "base/random.h"
@@ -11,10 +12,6 @@
 
 namespace junto {
 namespace {
-
-std::int64_t sequence_end(const RouteTrace& trace, std::size_t sequence) {
-  return sequence + 1 < trace.sequence_begin.size() ? trace.sequence_begin[sequence + 1] : trace.tokens();
-}
 
 TokenPaths paths_at(const TokenPaths& paths, std::span<const std::int64_t> tokens) {
   TokenPaths out{paths.cells, {}};
@@ -57,20 +54,16 @@ TokenPaths predicted_paths_of(const RouteTrace& trace, PathPredictor& predictor)
   std::ranges::fill(out.asked, 0);
   auto at = out.asked.begin();
   Chosen likely;
-  for (std::size_t sequence = 0; sequence < trace.sequence_begin.size(); ++sequence) {
-    const std::int64_t begin = trace.sequence_begin[sequence];
-    for (std::int64_t t = begin; t < sequence_end(trace, sequence); ++t) {
-      std::span<const float> chances = predictor.predict(
-          std::span(trace.token).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(t + 1 - begin)));
-      for (const TracedLayer* router : stages.routers) {
-        if (!chances.empty()) {
-          const auto experts = static_cast<std::size_t>(router->experts);
-          largest_k(chances.first(experts), static_cast<int>(router->plan.experts_of(t).size()), likely);
-          for (const std::int32_t e : likely) at[e] = 1;
-          chances = chances.subspan(experts);
-        }
-        at += router->experts;
+  for (std::int64_t t = 0; t < trace.tokens(); ++t) {
+    std::span<const float> chances = predictor.predict(sequence_up_to(trace, t));
+    for (const TracedLayer* router : stages.routers) {
+      if (!chances.empty()) {
+        const auto experts = static_cast<std::size_t>(router->experts);
+        largest_k(chances.first(experts), static_cast<int>(router->plan.experts_of(t).size()), likely);
+        for (const std::int32_t e : likely) at[e] = 1;
+        chances = chances.subspan(experts);
       }
+      at += router->experts;
     }
   }
   return out;
@@ -88,24 +81,13 @@ ScheduleQuality measure_schedule(const RouteTrace& trace, const TokenPaths& show
   ScheduleQuality out;
   std::vector<int> halves(static_cast<std::size_t>(unit), 0);
   std::fill(halves.begin() + batch, halves.end(), 1);
-  std::vector<std::int64_t> tokens(static_cast<std::size_t>(unit));
   std::int64_t original = 0, by_chance = 0, scheduled = 0;
-  for (std::int64_t first = 0; first + unit <= sequences; first += unit) {
-    std::int64_t length = trace.tokens();
-    for (std::int64_t s = first; s < first + unit; ++s) {
-      const auto index = static_cast<std::size_t>(s);
-      length = std::min(length, sequence_end(trace, index) - trace.sequence_begin[index]);
-    }
-    for (std::int64_t position = 0; position < length; ++position) {
-      for (std::int64_t s = 0; s < unit; ++s) {
-        tokens[static_cast<std::size_t>(s)] = trace.sequence_begin[static_cast<std::size_t>(first + s)] + position;
-      }
-      const TokenPaths real = paths_at(paths, tokens);
-      original += cells_of_groups(real, halves, 2);
-      by_chance += cells_of_groups(real, mixed(halves, random), 2);
-      scheduled += cells_of_groups(real, group_by_path(paths_at(shown, tokens), 2, random.next()), 2);
-      ++out.units;
-    }
+  for (const TracedPass& tokens : passes_of(trace, unit)) {
+    const TokenPaths real = paths_at(paths, tokens);
+    original += cells_of_groups(real, halves, 2);
+    by_chance += cells_of_groups(real, mixed(halves, random), 2);
+    scheduled += cells_of_groups(real, group_by_path(paths_at(shown, tokens), 2, random.next()), 2);
+    ++out.units;
   }
   const double asks = 2.0 * static_cast<double>(out.units) * static_cast<double>(stages_of(trace).routers.size());
   if (asks == 0) return out;

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "analyze/side_by_side.h"
 #include "analyze/traced_stages.h"
 #include "base/error.h"
 
@@ -28,13 +29,6 @@ void judge(std::span<const std::int32_t> guess, std::span<const std::int32_t> as
   out.right += std::ranges::count_if(guess, [&](std::int32_t e) { return std::ranges::binary_search(asked, e); });
 }
 
-/// The tokens of its sequence, itself the last.
-std::span<const std::int32_t> sequence_up_to(const RouteTrace& trace, std::int64_t token) {
-  const auto next = std::ranges::upper_bound(trace.sequence_begin, token);
-  const std::int64_t begin = next == trace.sequence_begin.begin() ? 0 : *(next - 1);
-  return std::span(trace.token).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(token + 1 - begin));
-}
-
 /// All stages of a token before it runs, of each as many experts as it asked for last. `chances`: of all experts, stage
 /// by stage, or none.
 void guess_token(std::span<const float> chances, Predictor& predictor, OpenGuesses& open) {
@@ -47,6 +41,8 @@ void guess_token(std::span<const float> chances, Predictor& predictor, OpenGuess
   }
 }
 
+}  // namespace
+
 void expect_paths(const PathPredictor* paths, const std::vector<int>& experts, const RouteTrace& trace) {
   if (!paths) fail("path", "needs a predictor of paths: --path-predictor FILE");
   const std::vector<int>& predicted = paths->model().config.path_experts;
@@ -54,8 +50,6 @@ void expect_paths(const PathPredictor* paths, const std::vector<int>& experts, c
   fail(paths->model().path, "predicts routers of " + Json(predicted).dump() + " experts, those of " + trace.source +
                                 " have " + Json(experts).dump());
 }
-
-}  // namespace
 
 double PredictionQuality::recall() const {
   return share(right, asked);

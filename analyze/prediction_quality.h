@@ -30,4 +30,7 @@ PredictionQuality measure_prediction(const RouteTrace& trace, PrefetchRule rule,
                                      const std::shared_ptr<const PastRoutes>& learned = nullptr,
                                      std::int64_t warm_up = 0, PathPredictor* paths = nullptr);
 
+/// Throws Error where `paths` is null, or predicts others than the stages of `trace`, which have so many experts.
+void expect_paths(const PathPredictor* paths, const std::vector<int>& experts, const RouteTrace& trace);
+
 }  // namespace junto

@@ -1,111 +1,49 @@
 #include "analyze/simulate.h"
 
 #include <algorithm>
-#include <functional>
-#include <limits>
 #include <numeric>
 #include <span>
 #include <string>
 #include <utility>
 
+#include "analyze/prediction_quality.h"
+#include "analyze/side_by_side.h"
 #include "analyze/traced_stages.h"
 #include "base/error.h"
+#include "base/random.h"
 
 namespace junto {
 namespace {
 
-constexpr double kNever = std::numeric_limits<double>::infinity();
-
-/// Disk, cores and the reads that are under way.
-class Machine {
- public:
-  Machine(const SimulatedMachine& machine, double matrix_bytes) : machine_(machine), matrix_bytes_(matrix_bytes) {}
-
-  double now() const { return now_; }
-  void submit(std::int32_t cell) {
-    for (int m = 0; m < machine_.matrices; ++m) queue_.push_back(cell);
-  }
-  /// Computes `seconds` of all cores. Matrices that arrive meanwhile are appended to `arrived`.
-  void compute(double seconds, std::vector<std::int32_t>& arrived) {
-    double left = seconds;
-    while (left > 1e-12) left -= advance(left, true, arrived);
-  }
-  /// Until a matrix has arrived.
-  void wait(std::vector<std::int32_t>& arrived) {
-    while (arrived.empty() && (!reads_.empty() || next_ < queue_.size())) advance(kNever, false, arrived);
-  }
-
- private:
-  struct Read {
-    std::int32_t cell;
-    int stage;    // 0: latency, 1: disk, 2: cores
-    double left;  // seconds, bytes, core seconds
-  };
-
-  void start_reads() {
-    while (next_ < queue_.size() && static_cast<int>(reads_.size()) < machine_.reads) {
-      reads_.push_back({queue_[next_++], 0, machine_.latency_s});
+/// What the passes ask for, each as one token.
+PastRoutes routes_of(const TracedStages& traced, std::span<const TracedPass> passes) {
+  PastRoutes out{experts_of(traced), {}};
+  for (const TracedPass& pass : passes) {
+    for (const TracedLayer* router : traced.routers) {
+      std::vector<std::int32_t>& asked = out.asked.emplace_back();
+      for (const std::int64_t token : pass) {
+        const auto ids = router->plan.experts_of(token);
+        asked.insert(asked.end(), ids.begin(), ids.end());
+      }
+      std::ranges::sort(asked);
+      asked.erase(std::ranges::unique(asked).begin(), asked.end());
     }
-    if (next_ == queue_.size()) queue_.clear(), next_ = 0;
   }
+  return out;
+}
 
-  /// To the next event. `left` are the seconds that computing would take with all cores to itself; returns how many of
-  /// them were done.
-  double advance(double left, bool computing, std::vector<std::int32_t>& arrived) {
-    start_reads();
-    const Read* on_disk = nullptr;
-    int on_cores = 0;
-    for (const Read& read : reads_) {
-      if (read.stage == 1 && !on_disk) on_disk = &read;
-      on_cores += read.stage == 2 ? 1 : 0;
-    }
-    const double wanted = on_cores + (computing ? machine_.cores : 0);
-    const double core_share = wanted > machine_.cores ? machine_.cores / wanted : 1;
-    const auto rate = [&](const Read& read) {
-      if (read.stage == 0) return 1.0;
-      if (read.stage == 2) return core_share;
-      return &read == on_disk ? machine_.disk_bytes_per_s : 0.0;
-    };
-    double step = computing ? left / core_share : kNever;
-    for (const Read& read : reads_) {
-      if (rate(read) > 0) step = std::min(step, read.left / rate(read));
-    }
-    now_ += step;
-    for (Read& read : reads_) read.left -= step * rate(read);
-    for (Read& read : reads_) {
-      const auto is_done = [&] { return read.left <= (read.stage == 1 ? 1e-3 : 1e-12); };  // of a byte, of a second
-      while (read.stage < 3 && is_done()) next_stage(read, arrived);
-    }
-    std::erase_if(reads_, [](const Read& read) { return read.stage == 3; });
-    return step * core_share;
-  }
-
-  void next_stage(Read& read, std::vector<std::int32_t>& arrived) const {
-    ++read.stage;
-    if (read.stage == 1) read.left = matrix_bytes_;
-    if (read.stage == 2) read.left = machine_.arrive_s / machine_.matrices;
-    if (read.stage == 3) arrived.push_back(read.cell);
-  }
-
-  const SimulatedMachine& machine_;
-  double matrix_bytes_;
-  double now_ = 0;
-  std::vector<std::int32_t> queue_;  // cells, one entry a matrix; first at next_
-  std::size_t next_ = 0;
-  std::vector<Read> reads_;
-};
-
-Foreknowledge foresee(const TracedStages& traced, const SimulatedRun& run, const std::vector<double>& popularity) {
+Foreknowledge foresee(const TracedStages& traced, const PastRoutes& routes, Evict evict,
+                      const std::vector<double>& popularity) {
   Foreknowledge known;
-  if (run.evict == Evict::kStatic) known.popularity = popularity;
-  if (run.evict != Evict::kBelady) return known;
+  if (evict == Evict::kStatic) known.popularity = popularity;
+  if (evict != Evict::kBelady) return known;
   const Eviction cells(Evict::kLru, traced.experts);
   known.uses.resize(static_cast<std::size_t>(cells.cells()));
   std::int64_t pass = 0;
-  for (std::int64_t t = 0; t < run.warm_up + run.tokens; ++t) {
+  for (std::int64_t t = 0; t < routes.tokens(); ++t) {
     for (std::size_t s = 0; s < traced.routers.size(); ++s) {
       ++pass;
-      for (const std::int32_t e : traced.routers[s]->plan.experts_of(t)) {
+      for (const std::int32_t e : routes.asked_by(t, static_cast<int>(s))) {
         known.uses[static_cast<std::size_t>(cells.cell_of(traced.layer[s], e))].push_back(pass);
       }
     }
@@ -113,136 +51,181 @@ Foreknowledge foresee(const TracedStages& traced, const SimulatedRun& run, const
   return known;
 }
 
-/// The expert cache with simulated time: ExpertCache::run, step by step.
-class SimulatedCache {
+SlotTableOptions table_options(const TracedStages& traced, const SimulatedRun& run,
+                               const std::shared_ptr<const PastRoutes>& routes, const std::vector<double>& popularity) {
+  SlotTableOptions options{
+      traced.experts, traced.rounds, run.evict, foresee(traced, *routes, run.evict, popularity), run.prefetch, {}};
+  if (run.prefetch.rule == Prefetch::kTable) options.past = run.learned;
+  if (run.prefetch.rule == Prefetch::kOracle) options.past = routes;
+  return options;
+}
+
+/// What rules that go by scores are told, as the engine's passes tell them.
+class SimulatedScores {
  public:
-  SimulatedCache(TracedStages traced, const SimulatedMachine& machine, const SimulatedRun& run, double expert_bytes,
-                 const std::vector<double>& popularity)
-      : traced_(std::move(traced)),
-        stages_(traced_.stages()),
-        parameters_(machine),
-        machine_(parameters_, expert_bytes / machine.matrices),
-        eviction_(run.evict, traced_.experts, foresee(traced_, run, popularity), traced_.rounds),
-        expert_bytes_(expert_bytes),
-        free_slots_(run.slots) {
-    state_.assign(static_cast<std::size_t>(eviction_.cells()), kOut);
-    matrices_left_.assign(state_.size(), 0);
+  SimulatedScores(const RouteTrace& trace, const SimulatedRun& run, std::shared_ptr<const PastRoutes> routes)
+      : trace_(trace), run_(run), routes_(std::move(routes)) {}
+
+  void enter(std::int64_t number, const TracedPass& pass) {
+    number_ = number;
+    sums_.clear();
+    if (run_.prefetch.rule != Prefetch::kPath) return;
+    for (const std::int64_t token : pass) {
+      const std::span<const float> chances = run_.paths->predict(sequence_up_to(trace_, token));
+      sums_.resize(chances.size());
+      for (std::size_t i = 0; i < chances.size(); ++i) sums_[i] += chances[i];
+    }
   }
 
-  void token(std::int64_t t) {
-    for (int s = 0; s < stages_.count(); ++s) {
-      machine_.compute(parameters_.dense_s / stages_.count(), arrived_);
-      run_stage(stages_.stage(s), traced_.routers[static_cast<std::size_t>(s)]->plan.experts_of(t));
+  /// Of a stage of the pass that was entered.
+  std::span<const float> of(int stage) {
+    std::size_t first = 0;
+    for (int s = 0; s < stage; ++s) first += static_cast<std::size_t>(experts(s));
+    const auto count = static_cast<std::size_t>(experts(stage));
+    if (run_.prefetch.rule == Prefetch::kPath) {
+      return sums_.empty() ? std::span<const float>() : std::span(sums_).subspan(first, count);
     }
-    ++result_.tokens;
+    mix(routes_->asked_by(number_, stage), count);
+    return mixed_;
+  }
+
+ private:
+  int experts(int stage) const { return routes_->experts[static_cast<std::size_t>(stage)]; }
+
+  // Each expert that will be asked for is among the guesses with the chance of router_recall, else another one is.
+  void mix(std::span<const std::int32_t> asked, std::size_t count) {
+    mixed_.assign(count, 0.0f);
+    others_.clear();
+    for (std::size_t e = 0; e < count; ++e) {
+      if (!std::ranges::binary_search(asked, static_cast<std::int32_t>(e))) others_.push_back(e);
+    }
+    for (const std::int32_t e : asked) {
+      if (others_.empty() || random_.uniform() < run_.router_recall) {
+        mixed_[static_cast<std::size_t>(e)] = 1;
+        continue;
+      }
+      const std::size_t other = random_.next() % others_.size();
+      mixed_[others_[other]] = 1;
+      others_.erase(others_.begin() + static_cast<std::ptrdiff_t>(other));
+    }
+  }
+
+  const RouteTrace& trace_;
+  const SimulatedRun& run_;
+  std::shared_ptr<const PastRoutes> routes_;
+  std::int64_t number_ = 0;
+  std::vector<float> sums_, mixed_;
+  std::vector<std::size_t> others_;
+  Random random_{7};
+};
+
+/// The expert cache with simulated time: ExpertCache::run, step by step.
+class SimulatedCache : private SlotReads {
+ public:
+  SimulatedCache(const TracedStages& traced, const SimulatedMachine& machine, const SlotTableOptions& options,
+                 std::int64_t slots, double expert_bytes, SimulatedScores& scores)
+      : traced_(traced),
+        machine_(machine),
+        expert_bytes_(expert_bytes),
+        clock_(machine, expert_bytes / machine.matrices, [this](std::int32_t slot) { arrived(slot); }),
+        table_(options, static_cast<std::int32_t>(slots), *this),
+        scores_(scores) {}
+
+  void pass(const PastRoutes& routes, std::int64_t number, std::int64_t rows) {
+    const ExpertStages& stages = table_.stages();
+    table_.start_plan(table_.plan_pass([&](ExpertStage stage) { return scores_.of(stages.index_of(stage)); }));
+    for (int s = 0; s < stages.count(); ++s) {
+      clock_.compute(machine_.dense_s / stages.count());
+      run_stage(s, routes.asked_by(number, s));
+    }
+    result_.tokens += rows;
   }
   void start_counting() {
     result_ = {};
-    begin_s_ = machine_.now();
+    matrices_read_ = 0;
+    table_.reset_counters();
+    begin_s_ = clock_.now_s();
   }
   SimulationResult result() const {
     SimulationResult out = result_;
-    out.seconds = machine_.now() - begin_s_;
+    static_cast<SlotCounters&>(out) = table_.counters();
+    out.bytes_read = static_cast<double>(matrices_read_) * expert_bytes_ / machine_.matrices;
+    out.seconds = clock_.now_s() - begin_s_;
     return out;
   }
 
  private:
-  enum State : std::uint8_t { kOut, kLoading, kReady, kWanted };  // kWanted: ready, and of the layer that runs
+  bool has_weights(std::int32_t) const override { return true; }
+  int load(std::int32_t slot, std::int32_t) override {
+    loads_.push_back(slot);
+    return machine_.matrices;
+  }
+  void submit(Priority priority) override {
+    for (const std::int32_t slot : loads_) clock_.submit(slot, priority);
+    loads_.clear();
+  }
+  void hurry(std::int32_t slot) override { clock_.hurry(slot); }
+  int cancel(std::int32_t slot) override { return clock_.cancel(slot); }
+  void arrived(std::int32_t slot) {
+    ++matrices_read_;
+    table_.part_arrived(slot, false);
+  }
 
-  void run_stage(ExpertStage stage, std::span<const std::int32_t> experts);
-  void start_loads();
-  void take_arrived();
-  bool make_room();
+  void run_stage(int stage, std::span<const std::int32_t> experts);
 
-  TracedStages traced_;
-  ExpertStages stages_;
-  SimulatedMachine parameters_;
-  Machine machine_;
-  Eviction eviction_;
+  const TracedStages& traced_;
+  SimulatedMachine machine_;
   double expert_bytes_;
-  std::int64_t free_slots_;
-  std::vector<State> state_;        // by cell
-  std::vector<int> matrices_left_;  // by cell, while loading
-  std::vector<std::int32_t> in_;    // cells in slots
-  std::vector<std::int32_t> missing_, waiting_, arrived_, candidates_;
+  MachineModel clock_;
+  SlotTable table_;
+  SimulatedScores& scores_;
+  std::vector<std::int32_t> loads_, group_;
   SimulationResult result_;
+  std::int64_t matrices_read_ = 0;
   double begin_s_ = 0;
 };
 
-bool SimulatedCache::make_room() {
-  if (free_slots_ > 0) {
-    --free_slots_;
-    return true;
-  }
-  candidates_.clear();
-  for (const std::int32_t cell : in_) {
-    if (state_[static_cast<std::size_t>(cell)] == kReady) candidates_.push_back(cell);
-  }
-  if (candidates_.empty()) return false;
-  const std::int32_t victim = eviction_.victim(candidates_);
-  state_[static_cast<std::size_t>(victim)] = kOut;
-  std::erase(in_, victim);
-  return true;
-}
-
-void SimulatedCache::start_loads() {
-  while (!missing_.empty() && make_room()) {
-    const std::int32_t cell = missing_.back();
-    missing_.pop_back();
-    waiting_.push_back(cell);
-    in_.push_back(cell);
-    state_[static_cast<std::size_t>(cell)] = kLoading;
-    matrices_left_[static_cast<std::size_t>(cell)] = parameters_.matrices;
-    machine_.submit(cell);
-    result_.bytes_read += expert_bytes_;
-  }
-}
-
-void SimulatedCache::take_arrived() {
-  for (const std::int32_t cell : arrived_) {
-    if (--matrices_left_[static_cast<std::size_t>(cell)] == 0) state_[static_cast<std::size_t>(cell)] = kWanted;
-  }
-  arrived_.clear();
-}
-
-void SimulatedCache::run_stage(ExpertStage stage, std::span<const std::int32_t> experts) {
-  eviction_.enter(stage);
-  missing_.clear();
-  waiting_.clear();
-  for (const std::int32_t e : experts) {
-    const std::int32_t cell = eviction_.cell_of(stage.layer, e);
-    eviction_.use(stage.layer, e);
-    const bool in = state_[static_cast<std::size_t>(cell)] == kReady;
-    if (in) state_[static_cast<std::size_t>(cell)] = kWanted;
-    (in ? waiting_ : missing_).push_back(cell);
-  }
-  result_.hits += std::ssize(waiting_);
-  result_.misses += std::ssize(missing_);
-  std::ranges::sort(missing_, std::greater());  // taken from the back
-  while (!waiting_.empty() || !missing_.empty()) {
-    start_loads();
-    const double begin_s = machine_.now();
-    const auto is_wanted = [&](std::int32_t cell) { return state_[static_cast<std::size_t>(cell)] == kWanted; };
-    take_arrived();
-    while (std::ranges::none_of(waiting_, is_wanted)) {
-      machine_.wait(arrived_);
-      take_arrived();
+void SimulatedCache::run_stage(int stage, std::span<const std::int32_t> experts) {
+  table_.ask(table_.stages().stage(stage), experts, 1);
+  bool may_guess = true;
+  while (!table_.done()) {
+    table_.start_loads();
+    if (table_.loads_started() && std::exchange(may_guess, false)) {
+      const int target = table_.guess_target();
+      const bool knows = goes_by_scores(table_.prefetch()) && target > stage;  // of the same pass
+      if (target >= 0) table_.guess(target, knows ? scores_.of(target) : std::span<const float>());
     }
-    result_.stall_s += machine_.now() - begin_s;
-    const auto computes =
-        std::stable_partition(waiting_.begin(), waiting_.end(), [&](std::int32_t cell) { return !is_wanted(cell); });
-    const std::vector<std::int32_t> group(computes, waiting_.end());
-    machine_.compute(static_cast<double>(group.size()) * parameters_.expert_s, arrived_);
-    for (const std::int32_t cell : group) state_[static_cast<std::size_t>(cell)] = kReady;
-    waiting_.resize(waiting_.size() - group.size());
+    const double begin_s = clock_.now_s();
+    while (table_.take_ready().empty() && !table_.can_start_loads()) clock_.wait();
+    result_.stall_s += clock_.now_s() - begin_s;
+    const std::span<const std::int32_t> ready = table_.take_ready();
+    group_.assign(ready.begin(), ready.end());
+    clock_.compute(static_cast<double>(group_.size()) * machine_.expert_s);
+    table_.computed(group_);
+  }
+}
+
+void expect_valid(const RouteTrace& trace, const TracedStages& traced, const SimulatedRun& run,
+                  const std::vector<double>& popularity) {
+  if (traced.routers.empty()) fail("simulate", "the trace has no routed feed-forward layer");
+  if (run.slots < 1)
+    fail("simulate", "expert memory holds " + std::to_string(run.slots) + " experts, expected 1 or more");
+  const auto cells = static_cast<std::size_t>(std::accumulate(traced.experts.begin(), traced.experts.end(), 0));
+  if (run.evict == Evict::kStatic && popularity.size() != cells) {
+    fail("simulate",
+         "the trace has " + std::to_string(cells) + " experts, the hot set is of " + std::to_string(popularity.size()));
+  }
+  if (run.prefetch.rule == Prefetch::kNextRouter && run.router_recall <= 0) {
+    fail(std::string(prefetch_name(run.prefetch)),
+         "asks the model's routers, which no trace has: say how often they are right (--router-recall)");
+  }
+  if (run.prefetch.rule == Prefetch::kPath) expect_paths(run.paths, experts_of(traced), trace);
+  if (run.learned && run.learned->experts != experts_of(traced)) {
+    fail(trace.source, "has not the routers that were learned from");
   }
 }
 
 }  // namespace
-
-double SimulationResult::hit_ratio() const {
-  return hits + misses > 0 ? static_cast<double>(hits) / static_cast<double>(hits + misses) : 0;
-}
 
 std::vector<double> popularity_of(const RouteTrace& trace) {
   const TracedStages traced = stages_of(trace);
@@ -269,23 +252,27 @@ std::int64_t experts_of(const RouteTrace& trace) {
 
 SimulationResult simulate(const RouteTrace& trace, const SimulatedMachine& machine, const SimulatedRun& run,
                           std::int64_t expert_bytes, const std::vector<double>& popularity) {
-  TracedStages traced = stages_of(trace);
-  if (traced.routers.empty()) fail("simulate", "the trace has no routed feed-forward layer");
-  if (run.slots < 1)
-    fail("simulate", "expert memory holds " + std::to_string(run.slots) + " experts, expected 1 or more");
-  if (run.tokens < 1 || run.warm_up < 0 || run.warm_up + run.tokens > trace.tokens()) {
+  const TracedStages traced = stages_of(trace);
+  expect_valid(trace, traced, run, popularity);
+  const std::vector<TracedPass> passes = passes_of(trace, run.sequences);
+  std::int64_t all = 0;
+  for (const TracedPass& pass : passes) all += std::ssize(pass);
+  if (run.tokens < 1 || run.warm_up < 0 || run.warm_up + run.tokens > all) {
     fail("simulate", "tokens are " + std::to_string(run.warm_up) + " to warm up and " + std::to_string(run.tokens) +
-                         ", the trace has " + std::to_string(trace.tokens()));
+                         ", the trace has " + std::to_string(all));
   }
-  const auto cells = static_cast<std::size_t>(experts_of(trace));
-  if (run.evict == Evict::kStatic && popularity.size() != cells) {
-    fail("simulate",
-         "the trace has " + std::to_string(cells) + " experts, the hot set is of " + std::to_string(popularity.size()));
-  }
-  SimulatedCache cache(std::move(traced), machine, run, static_cast<double>(expert_bytes), popularity);
-  for (std::int64_t t = 0; t < run.warm_up + run.tokens; ++t) {
-    if (t == run.warm_up) cache.start_counting();
-    cache.token(t);
+  const auto routes = std::make_shared<const PastRoutes>(routes_of(traced, passes));
+  SimulatedScores scores(trace, run, routes);
+  SimulatedCache cache(traced, machine, table_options(traced, run, routes, popularity), run.slots,
+                       static_cast<double>(expert_bytes), scores);
+  std::int64_t done = 0;
+  bool counts = false;
+  for (std::size_t p = 0; done < run.warm_up + run.tokens; ++p) {
+    if (!counts && done >= run.warm_up) cache.start_counting(), counts = true;
+    const auto number = static_cast<std::int64_t>(p);
+    scores.enter(number, passes[p]);
+    cache.pass(*routes, number, std::ssize(passes[p]));
+    done += std::ssize(passes[p]);
   }
   return cache.result();
 }

@@ -1,48 +1,43 @@
-// The expert cache on a machine that we do not have: the same eviction policies, another clock and another reader. A
-// discrete-event model of decoding a trace token by token (moe/expert_cache.h without prefetching).
+// The expert cache on a machine that we do not have: the running cache's slots, policies and guesses (moe/slot_table.h)
+// with another clock and another reader (analyze/machine_model.h). A discrete-event model of decoding a trace.
 //
 // A layer first spends its share of dense_s, computing with all cores. Experts in slots compute at once; those that are
-// missing are read in order of their ids while slots are free, `reads` matrices at a time. A read waits latency_s, then
-// for the disk, which serves one after the other, then takes a core for its part of arrive_s, in which it shares the
-// cores with what computes. What has arrived computes when the cores are done with what came before.
+// missing are read in order of their ids while slots are free, and after them what is guessed of a later layer. What
+// has arrived computes when the cores are done with what came before. Of several sequences that are decoded side by
+// side a layer asks for what any of them chose, and each expert computes once: rows share what is read.
 #pragma once
 
 #include <cstdint>
-#include <string_view>
+#include <memory>
 #include <vector>
 
+#include "analyze/machine_model.h"
 #include "analyze/route_trace.h"
-#include "moe/eviction.h"
+#include "model/path_predictor.h"
+#include "moe/slot_table.h"
 
 namespace junto {
-
-struct SimulatedMachine {
-  double disk_bytes_per_s = 1e9;
-  double latency_s = 0;  // of a read, before its first byte
-  double dense_s = 0;    // a token: all but the routed experts
-  double expert_s = 0;   // a routed expert, computed by all cores
-  double arrive_s = 0;   // core time for bringing an expert that was read into the kernels' layout
-  int reads = 4;         // matrices at a time
-  int matrices = 3;      // of an expert
-  int cores = 2;
-};
 
 struct SimulatedRun {
   Evict evict = Evict::kLfu;
   std::int64_t slots = 0;
   std::int64_t warm_up = 0;  // tokens before the clock and the counters start
-  std::int64_t tokens = 0;   // counted; warm_up + tokens are of the trace
+  std::int64_t tokens = 0;   // counted at least; warm_up + tokens are of the trace, or of its passes
+  PrefetchRule prefetch = {};
+  std::int64_t sequences = 1;                      // decoded side by side
+  std::shared_ptr<const PastRoutes> learned = {};  // what Prefetch::kTable knows beforehand
+  PathPredictor* paths = nullptr;                  // of kPath, which needs it
+  /// Of kNextRouter, whose scores no trace has: the share of its guesses that are right, each by chance. 0: not known.
+  double router_recall = 0;
 };
 
-struct SimulationResult {
+struct SimulationResult : SlotCounters {
   double seconds = 0;
   double stall_s = 0;  // with nothing to compute
-  std::int64_t hits = 0, misses = 0;
   double bytes_read = 0;
   std::int64_t tokens = 0;
 
   double tokens_per_s() const { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
-  double hit_ratio() const;
 };
 
 /// The feed-forward layers of `trace`; expert_bytes where the trace does not know them. `popularity` as

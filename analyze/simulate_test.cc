@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "analyze/generate_trace.h"
+#include "analyze/prediction_quality.h"
 #include "analyze/test_traces.h"
 #include "base/error.h"
 
@@ -160,6 +162,91 @@ TEST(Simulate, PoliciesThatLookAheadReadLessWhereReuseAndSkewMix) {
       EXPECT_LT(found, run(trace, machine(), evict, 60, 200).misses) << evict_name(ahead) << " " << evict_name(evict);
     }
   }
+}
+
+SimulatedRun guessing(const RouteTrace& trace, PrefetchRule rule, std::int64_t slots) {
+  SimulatedRun run{Evict::kLru, slots, 0, trace.tokens()};
+  run.prefetch = rule;
+  return run;
+}
+
+TEST(Simulate, ARightGuessIsReadWhileItsStageIsStillToCome) {
+  // Three layers whose experts are never used again: each of the 12 is read, 3 s each, and computes for 5 s.
+  const RouteTrace trace = trace_of_ids(4, {{{0}, {1}, {2}, {3}}, {{0}, {1}, {2}, {3}}, {{0}, {1}, {2}, {3}}});
+  SimulatedMachine on = machine();
+  on.expert_s = 5;
+  const SimulationResult none = simulate(trace, on, guessing(trace, Prefetch::kNone, 12), kExpertBytes, {});
+  EXPECT_NEAR(none.seconds, 12 * (3 + 5), 1e-6);
+  const SimulationResult all = simulate(trace, on, guessing(trace, Prefetch::kOracle, 12), kExpertBytes, {});
+  EXPECT_EQ(all.prefetch_hits, 11);
+  EXPECT_EQ(all.hits, 11);
+  EXPECT_EQ(all.misses, 1);
+  EXPECT_NEAR(all.seconds, 3 + 12 * 5, 1e-6);
+  EXPECT_NEAR(all.stall_s, 3, 1e-6);
+  on.expert_s = 1;  // less than reading takes: guesses are late, and half the stall is saved by what computes meanwhile
+  const SimulationResult late = simulate(trace, on, guessing(trace, Prefetch::kOracle, 12), kExpertBytes, {});
+  EXPECT_EQ(late.late_prefetches, 11);
+  EXPECT_EQ(late.hits, 0);
+  EXPECT_NEAR(late.seconds, 12 * 3 + 1, 1e-6);
+  EXPECT_DOUBLE_EQ(late.recall(), 1);
+  EXPECT_DOUBLE_EQ(late.precision(), 1);
+}
+
+TEST(Simulate, GuessesAreTheRunningCachesAndMoveBytesOnly) {
+  const RouteTrace trace =
+      generate_trace(make_trace_shape(4, 16, 2, kExpertBytes), parse_trace_recipe("zipf:1,repeat:0.5", "r"), 300, 4);
+  SimulatedMachine on = machine();
+  on.disk_bytes_per_s = 1e6;
+  on.expert_s = 1e-3;
+  for (const NamedPrefetch& named : all_prefetch_rules()) {
+    if (named.rule.rule == Prefetch::kPath) continue;
+    SimulatedRun run = guessing(trace, named.rule, 24);
+    run.router_recall = 0.7;
+    const SimulationResult found = simulate(trace, on, run, kExpertBytes, {});
+    EXPECT_EQ(found.hits + found.misses, 300 * 4 * 2) << named.name;
+    EXPECT_LE(found.prefetch_hits, found.hits) << named.name;
+    EXPECT_LE(found.late_prefetches, found.misses) << named.name;
+    EXPECT_EQ(found.guessed > 0, named.rule.rule != Prefetch::kNone) << named.name;
+    if (named.rule.rule == Prefetch::kOracle) {
+      EXPECT_EQ(found.guessed_right, found.guessed) << named.name;
+    }
+    if (named.rule.rule == Prefetch::kNextRouter) {
+      EXPECT_NEAR(found.recall(), 0.7, 0.03) << named.name;
+    }
+    // The same guesses as without a clock.
+    if (named.rule.rule == Prefetch::kTable || named.rule.rule == Prefetch::kPreviousToken) {
+      const PredictionQuality alone = measure_prediction(trace, named.rule);
+      EXPECT_NEAR(found.recall(), alone.recall(), 0.002) << named.name;
+    }
+  }
+}
+
+TEST(Simulate, SequencesSideBySideAskForWhatAnyOfThemChose) {
+  RouteTrace trace = trace_of_ids(4, {{{0}, {1}, {1}, {1}, {2}, {1}}});
+  trace.sequence_begin = {0, 3};
+  SimulatedMachine on = machine();
+  on.expert_s = 1;
+  SimulatedRun run{Evict::kLru, 4, 0, 6};
+  run.sequences = 2;  // {0, 1}, {1, 2}, {1, 1}
+  const SimulationResult found = simulate(trace, on, run, kExpertBytes, {});
+  EXPECT_EQ(found.tokens, 6);
+  EXPECT_EQ(found.hits, 2);
+  EXPECT_EQ(found.misses, 3);
+  run.evict = Evict::kBelady;
+  run.slots = 2;
+  EXPECT_EQ(simulate(trace, on, run, kExpertBytes, {}).misses, 3);
+  run.tokens = 7;
+  EXPECT_THROW(simulate(trace, on, run, kExpertBytes, {}), Error);
+}
+
+TEST(Simulate, RefusesGuessesThatNobodyCanMake) {
+  const RouteTrace trace = trace_of_ids(4, {{{0}}, {{0}}});
+  for (const PrefetchRule rule : {PrefetchRule(Prefetch::kNextRouter), PrefetchRule(Prefetch::kPath)}) {
+    EXPECT_THROW(simulate(trace, machine(), guessing(trace, rule, 8), 1, {}), Error);
+  }
+  SimulatedRun run = guessing(trace, Prefetch::kTable, 8);
+  run.learned = std::make_shared<const PastRoutes>(PastRoutes{{5, 5}, {}});
+  EXPECT_THROW(simulate(trace, machine(), run, 1, {}), Error);
 }
 
 TEST(Simulate, RefusesWhatDoesNotFit) {

@@ -1,7 +1,7 @@
 // Junto as a contender of bench/peers/measure: a process that does one piece of work when it is told to.
 //
 //   contender MODEL --ids FILE --context N --tokens N [--threads N] [--kv f16|q8_0|f32] [--expert-memory SIZE]
-//             [--evict P] [--hot-set TRACE] [--prefetch P] [--routes TRACE]
+//             [--evict P] [--hot-set TRACE] [--prefetch P] [--disk-limit RATE] [--routes TRACE]
 //
 // FILE holds token ids, separated by white space; options of streaming and --routes are those of junto bench. The first
 // N of --context are fed before anything is measured. Then every line of standard input is a command, answered by a
@@ -274,6 +274,8 @@ Options parse(int count, char** arguments) {
       options.model.experts.hot_set = value;
     else if (name == "--prefetch")
       options.model.experts.prefetch = value;
+    else if (name == "--disk-limit")
+      options.model.experts.disk_limit = value;
     else
       fail(name, "is no option of contender");
   }

@@ -34,11 +34,6 @@ double quotient(double part, double of) {
   return of > 0 ? part / of : 0;
 }
 
-double hit_ratio(const ExpertCacheCounters& c) {
-  const std::int64_t asked = c.hits + c.misses;
-  return asked > 0 ? static_cast<double>(c.hits) / static_cast<double>(asked) : 0;
-}
-
 std::vector<std::string> prefetch_names() {
   std::vector<std::string> names;
   for (const NamedPrefetch& rule : all_prefetch_rules()) names.emplace_back(rule.name);
@@ -86,6 +81,10 @@ std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options) {
        .value = "FILE",
        .help = "With --prefetch path: what predicts all experts of a token before its first layer runs; junto train "
                "makes it of traces"},
+      {.name = "--disk-limit",
+       .target = &options.disk_limit,
+       .value = "RATE",
+       .help = "Experts are read no faster than this, to measure what a slower disk would do: 200MB/s"},
       {.name = "--verify-reads",
        .target = &options.verify_reads,
        .help = "Hold each streamed expert to its checksum whenever it is read; packed files have them"},
@@ -106,6 +105,13 @@ std::int64_t parse_bytes(std::string_view text, std::string_view name) {
     return static_cast<std::int64_t>(number * factor);
   }
   fail(name, "is " + printable(text) + ", expected a size such as 1.2GiB or 800MB, or auto");
+}
+
+double parse_rate(std::string_view text, std::string_view name) {
+  if (!text.ends_with("/s")) fail(name, "is " + printable(text) + ", expected a rate such as 0.6GB/s");
+  const std::int64_t bytes = parse_bytes(text.substr(0, text.size() - 2), name);
+  if (bytes == 0) fail(name, "is " + printable(text) + ", expected more than nothing");
+  return static_cast<double>(bytes);
 }
 
 ReadEngine parse_read_engine(const char* text) {
@@ -155,7 +161,7 @@ Json streaming_json(const ExpertCache& cache) {
               {"engine", cache.engine()},
               {"hits", c.hits},
               {"misses", c.misses},
-              {"hit_ratio", hit_ratio(c)},
+              {"hit_ratio", c.hit_ratio()},
               {"bytes_read", c.bytes_read},
               {"bytes_read_per_s", quotient(static_cast<double>(c.bytes_read), c.passed_s)},
               {"stall_s", c.stall_s},
@@ -170,8 +176,8 @@ Json streaming_json(const ExpertCache& cache) {
   out["wasted_prefetches"] = c.wasted_prefetches;
   out["dropped_prefetches"] = c.dropped_prefetches;
   out["guessed"] = c.guessed;
-  out["recall"] = quotient(static_cast<double>(c.guessed_right), static_cast<double>(c.guessable));
-  out["precision"] = quotient(static_cast<double>(c.guessed_right), static_cast<double>(c.guessed));
+  out["recall"] = c.recall();
+  out["precision"] = c.precision();
   return out;
 }
 
@@ -179,7 +185,7 @@ std::string streaming_line(const ExpertCache& cache) {
   const ExpertCacheCounters c = cache.counters();
   char text[320];
   std::snprintf(text, sizeof text, "%.0f %% of experts were in memory, %s read at %s/s, %.2f s stalled",
-                100 * hit_ratio(c), bytes_text(c.bytes_read).c_str(),
+                100 * c.hit_ratio(), bytes_text(c.bytes_read).c_str(),
                 bytes_text(static_cast<std::int64_t>(quotient(static_cast<double>(c.bytes_read), c.passed_s))).c_str(),
                 c.stall_s);
   std::string line = text;
@@ -194,9 +200,7 @@ std::string streaming_line(const ExpertCache& cache) {
       "; %s: %lld prefetched in time, %lld late, %lld wasted, %lld dropped, recall %.0f %%, precision %.0f %%",
       std::string(prefetch_name(cache.prefetch())).c_str(), static_cast<long long>(c.prefetch_hits),
       static_cast<long long>(c.late_prefetches), static_cast<long long>(c.wasted_prefetches),
-      static_cast<long long>(c.dropped_prefetches),
-      100 * quotient(static_cast<double>(c.guessed_right), static_cast<double>(c.guessable)),
-      100 * quotient(static_cast<double>(c.guessed_right), static_cast<double>(c.guessed)));
+      static_cast<long long>(c.dropped_prefetches), 100 * c.recall(), 100 * c.precision());
   return line + text;
 }
 

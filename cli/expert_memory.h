@@ -20,14 +20,19 @@ struct ExpertMemoryOptions {
   std::string prefetch = "next-router";
   std::string prefetch_trace;
   std::string path_predictor;  // a file of junto train
+  std::string disk_limit;      // a rate; empty: none
   bool verify_reads = false;
 };
 
-/// --expert-memory, --evict, --hot-set, --prefetch, --prefetch-trace, --path-predictor and --verify-reads.
+/// --expert-memory, --evict, --hot-set, --prefetch, --prefetch-trace, --path-predictor, --disk-limit and
+/// --verify-reads.
 std::vector<Argument> expert_memory_arguments(ExpertMemoryOptions& options);
 
 /// "1.2GiB", "800MB", "4096" (bytes). Throws Error naming `name` and the forms there are.
 std::int64_t parse_bytes(std::string_view text, std::string_view name);
+
+/// Bytes per second in "0.6GB/s". Throws Error naming `name`.
+double parse_rate(std::string_view text, std::string_view name);
 
 /// JUNTO_IO, "uring" or "threads"; null or empty: the former where the system lets us. Throws Error naming what there
 /// is.

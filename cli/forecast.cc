@@ -48,6 +48,7 @@ Forecast forecast_model(const Checkpoint& checkpoint, const ExpertMemoryOptions&
                               bytes_text(memory) + " of memory are available");
   }
   LoadOptions load;  // slots that nothing is put into cost no memory, weights are mapped
+  if (!options.disk_limit.empty()) load.disk_limit_bytes_per_s = parse_rate(options.disk_limit, "--disk-limit");
   load.expert_memory = choose_expert_memory(options, stored, memory, checkpoint.path);
   const std::shared_ptr<Model> model = load_model(checkpoint, load);
   const ModelReport report = report_model(checkpoint, *model);

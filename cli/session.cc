@@ -175,6 +175,7 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
   options.past = routes_for(options.prefetch, experts.prefetch_trace);
   options.paths = paths_for(options.prefetch, experts.path_predictor);
   options.verify_reads = experts.verify_reads;
+  if (!experts.disk_limit.empty()) options.disk_limit_bytes_per_s = parse_rate(experts.disk_limit, "--disk-limit");
   options.read_engine = parse_read_engine(std::getenv("JUNTO_IO"));
   options.expert_memory = choose_expert_memory(experts, stored, available, session.checkpoint.path);
   if (options.expert_memory > 0) {
@@ -194,6 +195,10 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
     if (!progress) progress.emplace("loading", all, "tensors");
     progress->advance();
   };
+  if (options.disk_limit_bytes_per_s > 0 && options.expert_memory == 0) {
+    fail("--disk-limit",
+         "is for experts that are streamed (--expert-memory); those of " + session.checkpoint.path + " stay in memory");
+  }
   if (experts.verify_reads && options.expert_memory == 0) {
     fail("--verify-reads", "is for experts that are streamed (--expert-memory); those of " + session.checkpoint.path +
                                " stay in memory: junto inspect --verify checks the file");

@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "analyze/side_by_side.h"
 #include "analyze/simulate.h"
 #include "analyze/svg.h"
+#include "analyze/traced_stages.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -26,17 +28,24 @@ constexpr int kSweepPoints = 16;
 
 struct SimulateVerb {
   std::string trace, memory, evict = "all", disk, expert_bytes, hot_set, sweep, measured;
-  std::optional<float> compute_ms, dense_ms, arrive_ms, latency_ms;
-  int reads = 4, cores = 2;
-  int warm_up = 0, tokens = 0;
+  std::string prefetch = "none", prefetch_trace, path_predictor;
+  std::optional<float> compute_ms, dense_ms, arrive_ms, latency_ms, router_recall;
+  int reads = SimulatedMachine().reads, prefetch_reads = SimulatedMachine().prefetch_reads, cores = 2;
+  int warm_up = 0, tokens = 0, sequences = 1;
   bool json = false;
 };
 
 struct Point {
   Evict evict = Evict::kLfu;
+  PrefetchRule prefetch;
   std::int64_t budget_bytes = 0;
   std::int64_t slots = 0;
   SimulationResult result;
+
+  std::string name() const {
+    const std::string guessing = prefetch == Prefetch::kNone ? "" : " + " + std::string(prefetch_name(prefetch));
+    return std::string(evict_name(evict)) + guessing;
+  }
 };
 
 std::vector<std::string> split(const std::string& text) {
@@ -64,12 +73,10 @@ std::vector<Evict> policies_of(const std::string& text) {
   return policies;
 }
 
-/// "0.6GB/s".
-double parse_rate(const std::string& text) {
-  if (!text.ends_with("/s")) fail("--disk", "is " + printable(text) + ", expected a rate such as 0.6GB/s");
-  const std::int64_t bytes = parse_bytes(std::string_view(text).substr(0, text.size() - 2), "--disk");
-  if (bytes == 0) fail("--disk", "is " + printable(text) + ", expected more than nothing");
-  return static_cast<double>(bytes);
+std::vector<PrefetchRule> rules_of(const std::string& text) {
+  std::vector<PrefetchRule> rules;
+  for (const std::string& name : split(text)) rules.push_back(parse_prefetch(name));
+  return rules;
 }
 
 /// Experts that a token computes, in all feed-forward layers.
@@ -81,7 +88,7 @@ double experts_per_token(const RouteTrace& trace) {
 
 SimulatedMachine machine_of(const SimulateVerb& options, const RouteTrace& trace) {
   SimulatedMachine machine;
-  machine.disk_bytes_per_s = parse_rate(options.disk);
+  machine.disk_bytes_per_s = parse_rate(options.disk, "--disk");
   const double compute_s = *options.compute_ms / 1e3, dense_s = options.dense_ms.value_or(0) / 1e3;
   if (dense_s > compute_s) fail("--dense", "is more than --compute, of which it is a part");
   machine.dense_s = dense_s;
@@ -89,6 +96,7 @@ SimulatedMachine machine_of(const SimulateVerb& options, const RouteTrace& trace
   machine.arrive_s = options.arrive_ms.value_or(0) / 1e3;
   machine.latency_s = options.latency_ms.value_or(0) / 1e3;
   machine.reads = options.reads;
+  machine.prefetch_reads = options.prefetch_reads;
   machine.cores = options.cores;
   return machine;
 }
@@ -110,7 +118,8 @@ std::vector<std::int64_t> budgets_of(const SimulateVerb& options, const RouteTra
 
 const Point* bound_of(const std::vector<Point>& points, const Point& point) {
   const auto found = std::ranges::find_if(points, [&](const Point& other) {
-    return other.evict == Evict::kBelady && other.budget_bytes == point.budget_bytes;
+    return other.evict == Evict::kBelady && other.budget_bytes == point.budget_bytes &&
+           other.prefetch == points.front().prefetch;
   });
   return found == points.end() ? nullptr : &*found;
 }
@@ -123,7 +132,10 @@ Table table_of(const std::vector<Point>& points) {
                {"read/token", Align::kRight},
                {"of Belady's", Align::kRight},
                {"stalled/token", Align::kRight},
-               {"tok/s", Align::kRight}},
+               {"tok/s", Align::kRight},
+               {"in time, late, dropped, wasted"},
+               {"recall", Align::kRight},
+               {"precision", Align::kRight}},
               {}};
   for (const Point& point : points) {
     const SimulationResult& r = point.result;
@@ -131,10 +143,17 @@ Table table_of(const std::vector<Point>& points) {
     const Point* bound = bound_of(points, point);
     const bool compares = bound && bound->result.bytes_read > 0;
     table.rows.push_back({format_quantity(static_cast<double>(point.budget_bytes), "B"), std::to_string(point.slots),
-                          std::string(evict_name(point.evict)), fixed(100 * r.hit_ratio(), 1) + " %",
+                          point.name(), fixed(100 * r.hit_ratio(), 1) + " %",
                           format_quantity(r.bytes_read / tokens, "B"),
                           compares ? fixed(r.bytes_read / bound->result.bytes_read, 2) : "",
                           fixed(1e3 * r.stall_s / tokens, 1) + " ms", fixed(r.tokens_per_s(), 2)});
+    std::vector<std::string>& row = table.rows.back();
+    const bool guessed = r.guessed > 0;
+    row.push_back(guessed ? std::to_string(r.prefetch_hits) + ", " + std::to_string(r.late_prefetches) + ", " +
+                                std::to_string(r.dropped_prefetches) + ", " + std::to_string(r.wasted_prefetches)
+                          : "");
+    row.push_back(guessed ? fixed(100 * r.recall(), 1) + " %" : "");
+    row.push_back(guessed ? fixed(100 * r.precision(), 1) + " %" : "");
   }
   return table;
 }
@@ -144,12 +163,20 @@ Json json_of(const std::vector<Point>& points) {
   for (const Point& point : points) {
     const SimulationResult& r = point.result;
     out.push_back({{"evict", evict_name(point.evict)},
+                   {"prefetch", prefetch_name(point.prefetch)},
                    {"expert_memory", point.budget_bytes},
                    {"slots", point.slots},
                    {"tokens", r.tokens},
                    {"hits", r.hits},
                    {"misses", r.misses},
                    {"hit_ratio", r.hit_ratio()},
+                   {"prefetch_hits", r.prefetch_hits},
+                   {"late_prefetches", r.late_prefetches},
+                   {"wasted_prefetches", r.wasted_prefetches},
+                   {"dropped_prefetches", r.dropped_prefetches},
+                   {"guessed", r.guessed},
+                   {"recall", r.recall()},
+                   {"precision", r.precision()},
                    {"bytes_read", r.bytes_read},
                    {"stall_s", r.stall_s},
                    {"seconds", r.seconds},
@@ -158,8 +185,8 @@ Json json_of(const std::vector<Point>& points) {
   return out;
 }
 
-/// [{"evict", "expert_memory", "tokens_per_s"}...]: measurements, as dots beside the lines.
-void add_measured(const std::string& path, const std::vector<Evict>& policies, LineChart& chart) {
+/// [{"evict", "expert_memory", "tokens_per_s"}...]: measurements, as dots beside the lines; "prefetch" is none without.
+void add_measured(const std::string& path, LineChart& chart) {
   if (path.empty()) return;
   const Json list = parse_json(read_text_file(path, std::size_t{1} << 24), path);
   if (!list.is_array()) fail(path, "is no JSON list of measurements");
@@ -168,28 +195,29 @@ void add_measured(const std::string& path, const std::vector<Evict>& policies, L
         !one.value("expert_memory", Json()).is_number() || !one.value("tokens_per_s", Json()).is_number()) {
       fail(path, "has an entry without evict, expert_memory and tokens_per_s");
     }
-    for (std::size_t i = 0; i < policies.size(); ++i) {
-      if (one["evict"].get<std::string>() != evict_name(policies[i])) continue;
-      chart.series[i].marks.emplace_back(one["expert_memory"].get<double>() / 1e9, one["tokens_per_s"].get<double>());
+    std::string name = one["evict"].get<std::string>();
+    const std::string guesses = one.value("prefetch", std::string("none"));
+    if (guesses != "none") name += " + " + guesses;
+    for (Series& series : chart.series) {
+      if (series.name != name) continue;
+      series.marks.emplace_back(one["expert_memory"].get<double>() / 1e9, one["tokens_per_s"].get<double>());
     }
   }
 }
 
-void draw_sweep(const SimulateVerb& options, const std::vector<Point>& points, const std::vector<Evict>& policies,
-                const RouteTrace& trace) {
+void draw_sweep(const SimulateVerb& options, const std::vector<Point>& points, const RouteTrace& trace) {
   LineChart chart{"Tokens/s by memory for experts" + std::string(options.measured.empty() ? "" : "; dots: measured"),
                   "expert memory, GB",
                   "tokens/s",
                   {}};
-  for (const Evict policy : policies) {
-    Series series{std::string(evict_name(policy)), {}, policy == Evict::kBelady};
-    for (const Point& point : points) {
-      if (point.evict != policy) continue;
-      series.points.emplace_back(static_cast<double>(point.budget_bytes) / 1e9, point.result.tokens_per_s());
-    }
-    chart.series.push_back(std::move(series));
+  for (const Point& point : points) {
+    const auto known = std::ranges::find(chart.series, point.name(), &Series::name);
+    Series& series = known == chart.series.end()
+                         ? chart.series.emplace_back(Series{point.name(), {}, point.evict == Evict::kBelady})
+                         : *known;
+    series.points.emplace_back(static_cast<double>(point.budget_bytes) / 1e9, point.result.tokens_per_s());
   }
-  add_measured(options.measured, policies, chart);
+  add_measured(options.measured, chart);
   for (const Series& series : chart.series) {
     for (const auto* list : {&series.points, &series.marks}) {
       for (const auto& point : *list) chart.y_high = std::max(chart.y_high, 1.05 * point.second);
@@ -211,22 +239,37 @@ int run_simulate(const SimulateVerb& options) {
       options.expert_bytes.empty() ? expert_bytes_of(trace) : parse_bytes(options.expert_bytes, "--expert-bytes");
   if (expert_bytes == 0) fail(options.trace, "does not know the bytes of an expert; give --expert-bytes SIZE");
   const std::vector<Evict> policies = policies_of(options.evict);
+  const std::vector<PrefetchRule> rules = rules_of(options.prefetch);
   const std::vector<double> popularity = popularity_of(options.hot_set.empty() ? trace : read_trace(options.hot_set));
   SimulatedRun run;
   run.warm_up = options.warm_up;
-  run.tokens = options.tokens > 0 ? options.tokens : trace.tokens() - options.warm_up;
+  run.sequences = options.sequences;
+  std::int64_t all = 0;
+  for (const TracedPass& pass : passes_of(trace, run.sequences)) all += std::ssize(pass);
+  run.tokens = options.tokens > 0 ? options.tokens : all - options.warm_up;
+  run.router_recall = options.router_recall.value_or(0);
+  if (!options.prefetch_trace.empty()) {
+    run.learned = std::make_shared<const PastRoutes>(past_routes_of(read_trace(options.prefetch_trace)));
+  }
+  ThreadPool pool(1);
+  std::optional<PathPredictor> paths;
+  if (!options.path_predictor.empty()) paths.emplace(load_path_predictor(options.path_predictor), pool);
+  run.paths = paths ? &*paths : nullptr;
   const std::vector<std::int64_t> budgets = budgets_of(options, trace, expert_bytes);
   std::vector<Point> points;
-  Progress progress("simulate", budgets.size() * policies.size(), "runs");
+  Progress progress("simulate", budgets.size() * policies.size() * rules.size(), "runs");
   for (const std::int64_t budget : budgets) {
     run.slots = std::min(budget / expert_bytes, experts_of(trace));
     for (const Evict policy : policies) {
-      run.evict = policy;
-      points.push_back({policy, budget, run.slots, simulate(trace, machine, run, expert_bytes, popularity)});
-      progress.advance();
+      for (const PrefetchRule rule : rules) {
+        run.evict = policy;
+        run.prefetch = rule;
+        points.push_back({policy, rule, budget, run.slots, simulate(trace, machine, run, expert_bytes, popularity)});
+        progress.advance();
+      }
     }
   }
-  if (!options.sweep.empty()) draw_sweep(options, points, policies, trace);
+  if (!options.sweep.empty()) draw_sweep(options, points, trace);
   std::printf("%s\n", options.json ? json_of(points).dump(1).c_str() : to_markdown(table_of(points)).c_str());
   return 0;
 }
@@ -237,7 +280,7 @@ Command simulate_command() {
   const auto options = std::make_shared<SimulateVerb>();
   Command command;
   command.name = "simulate";
-  command.about = "Predict how fast a model larger than memory decodes, by budget and eviction policy";
+  command.about = "Predict how fast a model larger than memory decodes, by budget, eviction policy and guesses";
   command.arguments = {
       {.name = "--trace", .target = &options->trace, .value = "FILE", .help = "Of junto trace", .required = true},
       {.name = "--expert-memory",
@@ -277,9 +320,42 @@ Command simulate_command() {
       {.name = "--reads",
        .target = &options->reads,
        .value = "N",
-       .help = "In flight (default 4)",
+       .help = "In flight (default 24)",
        .low = 1,
        .high = 256},
+      {.name = "--prefetch-reads",
+       .target = &options->prefetch_reads,
+       .value = "N",
+       .help = "Of them, at most so many that were guessed (default 4)",
+       .low = 1,
+       .high = 256},
+      {.name = "--prefetch",
+       .target = &options->prefetch,
+       .value = "RULE[,RULE]",
+       .help =
+           "Guesses, as run has them: none (default), oracle, table, path, previous-token...; oracle knows the trace"},
+      {.name = "--prefetch-trace",
+       .target = &options->prefetch_trace,
+       .value = "FILE",
+       .help = "With --prefetch table: a trace that the table learns from beforehand"},
+      {.name = "--path-predictor",
+       .target = &options->path_predictor,
+       .value = "FILE",
+       .help = "With --prefetch path: what predicts the experts of the trace's tokens"},
+      {.name = "--router-recall",
+       .target = &options->router_recall,
+       .value = "SHARE",
+       .help = "With --prefetch next-router, which needs the model: the share of its guesses that are right (0.75), as "
+               "a run prints it",
+       .low = 0,
+       .high = 1},
+      {.name = "--sequences",
+       .target = &options->sequences,
+       .value = "N",
+       .help =
+           "Of the trace, decoded side by side (default 1): rows share what is read, so that a pass takes --dense and "
+           "computes each expert once",
+       .low = 1},
       {.name = "--cores", .target = &options->cores, .value = "N", .help = "Default 2", .low = 1, .high = 1024},
       {.name = "--expert-bytes",
        .target = &options->expert_bytes,
@@ -306,6 +382,7 @@ Command simulate_command() {
       json_argument(options->json)};
   command.examples =
       "  junto simulate --trace t --expert-memory 1.2GiB,2GiB --disk 0.6GB/s --compute 30\n"
+      "  junto simulate --trace t --expert-memory 2GiB --disk 2GB/s --compute 30 --prefetch none,oracle,table\n"
       "  junto simulate --trace t --sweep sweep.svg --disk 3GB/s --compute 12 --evict lru,lfu,belady\n";
   command.execute = [options] { return run_simulate(*options); };
   return command;

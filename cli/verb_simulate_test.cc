@@ -38,6 +38,43 @@ TEST(SimulateVerb, EveryPolicyBetweenTheDiskAndTheBound) {
   }
 }
 
+TEST(SimulateVerb, GuessesStandBesideTheirCosts) {
+  const Scratch scratch;
+  const std::string trace = make_trace(scratch);
+  const std::vector<std::string> shared = {"simulate",
+                                           "--trace",
+                                           trace,
+                                           "--expert-memory",
+                                           "32MB",
+                                           "--disk",
+                                           "1GB/s",
+                                           "--compute",
+                                           "30",
+                                           "--evict",
+                                           "layer,belady",
+                                           "--prefetch",
+                                           "none,oracle,next-router",
+                                           "--router-recall",
+                                           "0.5"};
+  std::vector<std::string> json = shared;
+  json.push_back("--json");
+  const Ran ran = run_junto(json);
+  ASSERT_EQ(ran.status, 0) << ran.err;
+  const Json points = Json::parse(ran.out);
+  ASSERT_EQ(points.size(), 6u);
+  EXPECT_EQ(points[1]["prefetch"], "oracle");
+  EXPECT_EQ(points[1]["precision"], 1.0);
+  EXPECT_NEAR(points[2]["recall"].get<double>(), 0.5, 0.05);
+  EXPECT_GT(points[1]["hit_ratio"].get<double>(), points[0]["hit_ratio"].get<double>());
+  EXPECT_LT(points[1]["stall_s"].get<double>(), points[0]["stall_s"].get<double>());
+  const Ran table = run_junto(shared);
+  EXPECT_NE(table.out.find("layer + oracle"), std::string::npos) << table.out;
+  EXPECT_EQ(
+      refusal_of({"simulate", "--trace", trace, "--expert-memory", "32MB", "--disk", "1GB/s", "--compute", "3",
+                  "--prefetch", "next-router"}),
+      "next-router: asks the model's routers, which no trace has: say how often they are right (--router-recall)");
+}
+
 TEST(SimulateVerb, SweepsAndDrawsMeasurementsBeside) {
   const Scratch scratch;
   const std::string trace = make_trace(scratch), picture = scratch.path("s.svg");
@@ -97,6 +134,28 @@ TEST(SimulateVerb, AnOracleGuessesWhatTheTraceOfItsRunSays) {
             "--prefetch: is oracle, which needs --prefetch-trace FILE, the trace of the same run");
   EXPECT_EQ(refusal_of({"run", model, "--ids", "1", "--prefetch-trace", trace}),
             "--prefetch-trace: is given, but --prefetch is next-router, expected table or oracle");
+}
+
+TEST(SimulateVerb, ALimitedDiskIsAsFastAsItSays) {
+  const Scratch scratch;
+  const std::string model = checkpoint_path("olmoe");
+  const auto bench = [&](std::vector<std::string> more) {
+    std::vector<std::string> all = {"bench", model,     "--prefill", "0",        "--decode",
+                                    "12",    "--depth", "0",         "--repeat", "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const Ran ran = run_junto(bench({"--json", "--expert-memory", "250000", "--disk-limit", "2MB/s"}));
+  ASSERT_EQ(ran.status, 0) << ran.err;
+  const Json streaming = Json::parse(ran.out)[0]["streaming"];
+  EXPECT_EQ(streaming["engine"], "threads");
+  EXPECT_GT(streaming["bytes_read"].get<double>(), 1e5);
+  EXPECT_LT(streaming["disk_bytes_per_s"].get<double>(), 2.1e6);
+  EXPECT_LT(streaming["bytes_read_per_s"].get<double>(), 2.2e6);
+  EXPECT_EQ(refusal_of(bench({"--disk-limit", "2MB/s"})),
+            "--disk-limit: is for experts that are streamed (--expert-memory); those of " + model + " stay in memory");
+  EXPECT_EQ(refusal_of(bench({"--disk-limit", "2MB", "--expert-memory", "250000"})),
+            "--disk-limit: is 2MB, expected a rate such as 0.6GB/s");
 }
 
 TEST(SimulateVerb, ARunWithAHotSetReadsWhatIsPredicted) {

@@ -52,6 +52,15 @@ constexpr Preset kPresets[] = {
       "rms_norm_eps": 1e-06, "hidden_act": "silu", "tie_word_embeddings": false})"},
 };
 
+constexpr const char* kExpertKeys[] = {"num_experts", "num_local_experts", "n_routed_experts"};
+
+int experts_in(const Json& config) {
+  for (const char* key : kExpertKeys) {
+    if (config.contains(key)) return config[key].get<int>();
+  }
+  return 0;
+}
+
 const Preset& find_preset(std::string_view name) {
   std::vector<std::string_view> names;
   std::string list;
@@ -71,21 +80,33 @@ std::span<const Preset> presets() {
   return kPresets;
 }
 
-Json preset_config(std::string_view name, int layers, int experts) {
+Json preset_config(std::string_view name, const ShapeChanges& changes) {
   const Preset& preset = find_preset(name);
   Json config = parse_json(preset.config, preset.name);
+  const auto [layers, experts, width, top_k] = changes;
+  if (top_k != 0) {
+    if (top_k < 1 || top_k > 255) fail("--top-k", "is " + std::to_string(top_k) + ", expected 1..255");
+    config["num_experts_per_tok"] = top_k;
+  }
+  if (width != 0) {
+    if (width < 32 || width % 32 != 0) {
+      fail("--width", "is " + std::to_string(width) + ", expected a multiple of 32, the weights of a block");
+    }
+    config[config.contains("moe_intermediate_size") ? "moe_intermediate_size" : "intermediate_size"] = width;
+  }
   if (layers != 0) {
     if (layers < 1 || layers > 4096) fail("--layers", "is " + std::to_string(layers) + ", expected 1..4096");
     config["num_hidden_layers"] = layers;
   }
-  if (experts != 0) {
+  if (experts != 0 || top_k != 0) {
     const int chosen = config["num_experts_per_tok"].get<int>();
-    if (experts < chosen || experts > 65536) {
-      fail("--experts", "is " + std::to_string(experts) + ", expected " + std::to_string(chosen) +
+    const int given = experts != 0 ? experts : experts_in(config);
+    if (given < chosen || given > 65536) {
+      fail("--experts", "is " + std::to_string(given) + ", expected " + std::to_string(chosen) +
                             " (chosen for each token) to 65536");
     }
-    for (const char* key : {"num_experts", "num_local_experts", "n_routed_experts"}) {
-      if (config.contains(key)) config[key] = experts;
+    for (const char* key : kExpertKeys) {
+      if (config.contains(key)) config[key] = given;
     }
   }
   return config;

@@ -16,8 +16,15 @@ struct Preset {
 
 std::span<const Preset> presets();
 
-/// The configuration of a preset, with `layers` and `experts` in place of its own where they are not 0. Throws Error
-/// naming the presets, or the options that do not fit.
-Json preset_config(std::string_view name, int layers, int experts);
+/// In place of a preset's own; 0: the preset's.
+struct ShapeChanges {
+  int layers = 0;
+  int experts = 0;
+  int width = 0;  // neurons of a routed expert
+  int top_k = 0;  // experts that a token chooses
+};
+
+/// The changed configuration of a preset. Throws Error naming the presets, or the options that do not fit.
+Json preset_config(std::string_view name, const ShapeChanges& changes);
 
 }  // namespace junto

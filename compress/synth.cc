@@ -8,12 +8,12 @@
 #include "base/thread_pool.h"
 #include "compress/llama_cpp_architectures.h"
 #include "compress/llama_cpp_keys.h"
-#include "compress/presets.h"
 #include "compress/random_rows.h"
 #include "compress/synth_tokenizer.h"
 #include "compress/tensor_plan.h"
 #include "format/gguf.h"
 #include "model/architectures.h"
+#include "model/stored_routing.h"
 
 namespace junto {
 namespace {
@@ -135,8 +135,8 @@ Synthesis plan(const SynthOptions& options) {
   Checkpoint shape;
   shape.kind = Checkpoint::Kind::kHuggingFace;
   shape.path = options.preset;
-  shape.config = preset_config(options.preset, options.layers, options.experts);
-  const ModelSource source = describe_model(shape);
+  shape.config = preset_config(options.preset, options.shape);
+  ModelSource source = describe_model(shape);
   const Shapes shapes(source.config, shape.config);
   const std::string name(llama_cpp_name(source.architecture->hf));
   const LlamaCppKeys keys = llama_cpp_keys(name, source.config, shapes.table, shape.config);
@@ -144,6 +144,13 @@ Synthesis plan(const SynthOptions& options) {
 
   Synthesis out;
   out.metadata = metadata_of(options, name, keys);
+  if (options.router_back > 0) {
+    const ModelConfig plain = source.config;
+    for (BlockSpec& block : source.config.blocks) block.moe.router_back = block.routed ? options.router_back : 0;
+    out.metadata.set("general.architecture", std::string("junto"));
+    out.metadata.set("junto.base_architecture", name);
+    out.metadata.set("junto.router", stored_routing(source.config, plain).value().dump());
+  }
   store_tokenizer(synthetic_tokenizer(source.config.vocab_size), out.metadata);
   out.metadata.set("tokenizer.chat_template", std::string(kChatTemplate));
   const TypeRequest request{options.type, options.keep};

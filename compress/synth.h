@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "compress/presets.h"
 #include "compress/tensor_types.h"
 #include "format/named_tensors.h"
 
@@ -15,8 +16,8 @@ struct SynthOptions {
   DType type = DType::kQ4_0;
   std::vector<KeepRule> keep;
   std::string out;
-  int layers = 0;   // 0: the preset's
-  int experts = 0;  // 0: the preset's
+  ShapeChanges shape;
+  int router_back = 0;  // every router reads what the routed layer so many below reads: only Junto computes that
   std::uint64_t seed = 0;
   int threads = 0;
   WriteProgress progress;
@@ -33,9 +34,10 @@ struct SynthReport {
 /// What synthesize() would write: sizes and notes, no time.
 SynthReport plan_synthesis(const SynthOptions& options);
 
-/// Writes a GGUF file under llama.cpp's architecture, with a tokenizer, that loads and runs anywhere; what it says has
-/// no sense. Weights are scaled so that activations stay near 1. Routing is near uniform: real models choose experts
-/// less evenly and with more repetition from token to token. Throws Error naming the option that does not fit.
+/// Writes a GGUF file under llama.cpp's architecture (with router_back: `junto`), with a tokenizer, that loads and
+/// runs; what it says has no sense. Weights are scaled so that activations stay near 1. Routing is near uniform: real
+/// models choose experts less evenly and with more repetition from token to token. Throws Error naming the option that
+/// does not fit.
 SynthReport synthesize(const SynthOptions& options);
 
 }  // namespace junto

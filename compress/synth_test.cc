@@ -49,6 +49,24 @@ TEST(Synth, TinyRunsWithActivationsNearOneInEveryType) {
   }
 }
 
+TEST(Synth, RoutersThatReadTheLayerBelowAreForJuntoAlone) {
+  TestDirectory directory;
+  SynthOptions options = tiny(directory.path("ahead.gguf"), DType::kQ8_0, 0, 2);
+  options.shape = {.layers = 3, .experts = 6, .width = 64, .top_k = 1};
+  options.router_back = 1;
+  synthesize(options);
+  const Checkpoint checkpoint = open_checkpoint(options.out);
+  EXPECT_EQ(checkpoint.metadata.required_string("general.architecture"), "junto");
+  EXPECT_EQ(checkpoint.find("blk.2.ffn_up_exps.weight")->shape, (Shape{6, 64, 256}));
+  const ModelConfig config = describe_model(checkpoint).config;
+  ASSERT_EQ(config.blocks.size(), 3u);
+  for (const BlockSpec& block : config.blocks) {
+    EXPECT_EQ(block.moe.router_back, 1);
+    EXPECT_EQ(max_experts_per_unit(block.moe.router), 1);
+  }
+  EXPECT_EQ(logits_of(options.out, {3, 1, 2}).size(), 3u * 1024);
+}
+
 TEST(Synth, OneSeedIsOneFileHoweverManyThreads) {
   TestDirectory directory;
   const auto written = [&](std::uint64_t seed, int threads) {
@@ -78,18 +96,21 @@ TEST(Synth, TokenizerReadsAndWritesAnyText) {
 TEST(Synth, LayersAndExpertsCanBeFewer) {
   SynthOptions options;
   options.preset = "qwen3-30b-a3b";
-  options.layers = 2;
-  options.experts = 16;
+  options.shape.layers = 2;
+  options.shape.experts = 16;
   const SynthReport report = plan_synthesis(options);
   // Embeddings, and two layers with 16 experts of three matrices of 768 x 2048.
   EXPECT_NEAR(static_cast<double>(report.weights), 2.0 * 151936 * 2048 + 2 * (16 * 3 * 768 * 2048 + 18.9e6), 1e6);
 }
 
 TEST(Synth, RefusesByNameWhatDoesNotFit) {
-  EXPECT_NE(error_of([] { preset_config("olmo-1b-7b", 0, 0); }).find("did you mean olmoe-1b-7b?"), std::string::npos);
-  EXPECT_NE(error_of([] { preset_config("olmoe-1b-7b", 0, 4); }).find("--experts: is 4, expected 8"),
+  EXPECT_NE(error_of([] { preset_config("olmo-1b-7b", {}); }).find("did you mean olmoe-1b-7b?"), std::string::npos);
+  EXPECT_NE(error_of([] { preset_config("olmoe-1b-7b", {.experts = 4}); }).find("--experts: is 4, expected 8"),
             std::string::npos);
-  EXPECT_NE(error_of([] { preset_config("olmoe-1b-7b", -1, 0); }).find("--layers: is -1"), std::string::npos);
+  EXPECT_NE(error_of([] { preset_config("olmoe-1b-7b", {.width = 33}); }).find("--width: is 33"), std::string::npos);
+  EXPECT_NE(error_of([] { preset_config("tiny", {.top_k = 9}); }).find("--experts: is 8, expected 9"),
+            std::string::npos);
+  EXPECT_NE(error_of([] { preset_config("olmoe-1b-7b", {.layers = -1}); }).find("--layers: is -1"), std::string::npos);
 }
 
 }  // namespace

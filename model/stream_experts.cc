@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/throttled_reader.h"
 #include "kernels/interleave.h"
 #include "model/path_predictor.h"
 
@@ -85,6 +86,8 @@ std::unique_ptr<ExpertCache> stream_experts(const Model& model, const Checkpoint
   std::vector<std::unique_ptr<BlockReader>> readers;
   std::vector<std::vector<ExpertPlace>> layers;
   const bool mapped = options.expert_memory == 0;
+  const double limit_bytes_per_s = options.disk_limit_bytes_per_s;
+  const auto limit = limit_bytes_per_s > 0 ? std::make_shared<RateLimit>(limit_bytes_per_s) : nullptr;
   const auto place_of = [&](const WeightMatrix& stored) {
     if (mapped) return MatrixPlace{stored};
     const std::optional<FilePlace> place = file_place(stored.data);
@@ -94,6 +97,7 @@ std::unique_ptr<ExpertCache> stream_experts(const Model& model, const Checkpoint
     if (known == files.end()) {
       files.push_back(place->path);
       readers.push_back(open_block_reader(place->path));
+      if (limit) readers.back() = throttle(std::move(readers.back()), limit);
     }
     return MatrixPlace{stored, file, place->offset};
   };

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/mapped_pages.h"
 #include "format/packed_experts.h"
 #include "model/stored_tensors.h"
 #include "model/stream_experts.h"
@@ -451,6 +452,10 @@ std::shared_ptr<Model> load_model(const Checkpoint& checkpoint, const LoadOption
   std::size_t elsewhere = model->routed_bytes + model->token_embedding.bytes.size();
   elsewhere += model->output.bytes() - (model->config.tied_embeddings ? model->output.weights.bytes() : 0);
   model->block_bytes = model->total_bytes - std::min(model->total_bytes, elsewhere);
+  // Weights that were interleaved are copies: their stored form is not needed in memory as well.
+  for (const auto& [name, tensor] : source.tensors) {
+    if (options.pool != nullptr) release_mapped_pages(tensor.bytes);
+  }
   return model;
 }
 

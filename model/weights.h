@@ -110,6 +110,8 @@ struct LoadOptions {
   /// Streamed experts are held to their checksums at every read: packed files have them.
   bool verify_reads = false;
   ReadEngine read_engine = ReadEngine::kAuto;
+  /// Streamed experts are read no faster than this, by threads; 0: as fast as the disk is.
+  double disk_limit_bytes_per_s = 0;
   PrefetchRule prefetch = {};
   /// What Prefetch::kTable learns from beforehand, and what kOracle knows, which needs it.
   std::shared_ptr<const PastRoutes> past = {};

@@ -50,10 +50,6 @@ WeightMatrix matrix_at(const WeightMatrix& stored, const std::byte* data, std::s
   return out;
 }
 
-// Guesses take at most this share of the slots, and none where slots are few: they must not send away what a layer
-// needs while it computes.
-constexpr std::size_t kGuessShare = 4;
-
 double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -63,12 +59,8 @@ double now_s() {
 ExpertCache::ExpertCache(std::vector<std::vector<ExpertPlace>> experts,
                          std::vector<std::unique_ptr<BlockReader>> readers, const ExpertCacheOptions& options,
                          std::string where)
-    : options_(options),
-      where_(std::move(where)),
-      eviction_(options.evict, sizes_of(experts), options.known, options.rounds),
-      predictor_(options.prefetch, ExpertStages(sizes_of(experts), options.rounds), options.past),
-      guesses_(static_cast<std::size_t>(options.prefetch.ahead)) {
-  std::size_t largest_matrix = 0;
+    : options_(options), where_(std::move(where)) {
+  const std::vector<int> sizes = sizes_of(experts);
   bool any_whole = false, any_straight = false;
   for (auto& layer : experts) {
     for (ExpertPlace& place : layer) {
@@ -78,7 +70,7 @@ ExpertCache::ExpertCache(std::vector<std::vector<ExpertPlace>> experts,
       };
       slot_bytes_ = std::max(slot_bytes_, each_region(place, options.mapped, look));
       for (const MatrixPlace& matrix : place.places) {
-        largest_matrix = std::max({largest_matrix, matrix.stored.bytes(), place.whole_bytes});
+        largest_matrix_ = std::max({largest_matrix_, matrix.stored.bytes(), place.whole_bytes});
       }
       if (options.verify_reads && !place.places.empty() && (place.whole_bytes == 0 || !place.checksum)) {
         fail(where_, "has no checksum for each expert, to which reads could be held: junto pack writes them");
@@ -98,9 +90,11 @@ ExpertCache::ExpertCache(std::vector<std::vector<ExpertPlace>> experts,
   memory_ = allocate_weights(std::max(count * slot_bytes_, kLargePage));  // of which the first page is aligned
   slots_.resize(count);
   for (std::size_t s = 0; s < count; ++s) slots_[s].data = memory_.get() + s * slot_bytes_;
-  slot_of_cell_.assign(places_.size(), -1);
+  const SlotTableOptions table{sizes, options.rounds, options.evict, options.known, options.prefetch, options.past};
+  SlotReads& reads = *this;
+  table_ = std::make_unique<SlotTable>(table, static_cast<std::int32_t>(count), reads);
   reads_ = std::make_unique<ExpertReads>(
-      std::move(readers), largest_matrix, options.mapped, options.engine,
+      std::move(readers), largest_matrix_, options.mapped, options.engine,
       any_whole ? std::span(memory_.get(), count * slot_bytes_) : std::span<std::byte>(), where_,
       [this](const ExpertReads::Job& job, std::exception_ptr error) { arrived(job, std::move(error)); });
 }
@@ -111,15 +105,13 @@ ExpertCache::~ExpertCache() {
 
 int ExpertCache::empty_slots() const {
   const std::lock_guard lock(mutex_);
-  return static_cast<int>(std::ranges::count(slots_, State::kEmpty, &Slot::state));
+  return table_->empty_slots();
 }
 
 void ExpertCache::add_resident(int layer, std::span<std::uint8_t> is_in) const {
   const std::lock_guard lock(mutex_);
   for (std::size_t e = 0; e < is_in.size(); ++e) {
-    const std::int32_t slot =
-        slot_of_cell_[static_cast<std::size_t>(eviction_.cell_of(layer, static_cast<std::int32_t>(e)))];
-    if (slot >= 0 && slots_[static_cast<std::size_t>(slot)].state == State::kReady) is_in[e] = 1;
+    if (table_->is_ready(table_->cells().cell_of(layer, static_cast<std::int32_t>(e)))) is_in[e] = 1;
   }
 }
 
@@ -131,7 +123,9 @@ void ExpertCache::count_lossy(std::int64_t preferred_slots, std::int64_t skipped
 
 ExpertCacheCounters ExpertCache::counters() const {
   const std::lock_guard lock(mutex_);
-  return counters_;
+  ExpertCacheCounters out = counters_;
+  static_cast<SlotCounters&>(out) = table_->counters();
+  return out;
 }
 
 double ExpertCache::measure_disk(double seconds) {
@@ -149,6 +143,7 @@ double ExpertCache::measure_disk(double seconds) {
 void ExpertCache::reset_counters() {
   const std::lock_guard lock(mutex_);
   counters_ = {};
+  table_->reset_counters();
   began_s_ = 0;
   asks_before_counters_ = asks_.size();
 }
@@ -170,55 +165,73 @@ std::size_t ExpertCache::asks_before_counters() const {
 
 std::vector<int> ExpertCache::experts_of_layers() const {
   std::vector<int> experts;
-  for (std::int32_t cell = 0; cell < eviction_.cells(); ++cell) {
-    experts.resize(static_cast<std::size_t>(eviction_.layer_of(cell)) + 1);
+  const Eviction& cells = table_->cells();
+  for (std::int32_t cell = 0; cell < cells.cells(); ++cell) {
+    experts.resize(static_cast<std::size_t>(cells.layer_of(cell)) + 1);
     ++experts.back();
   }
   return experts;
 }
 
 const ExpertWeights* ExpertCache::expert(int layer, std::int32_t expert) const {
-  const std::int32_t slot = slot_of_cell_[static_cast<std::size_t>(eviction_.cell_of(layer, expert))];
-  return &slots_[static_cast<std::size_t>(slot)].weights;
+  return &slots_[static_cast<std::size_t>(table_->slot_of(table_->cells().cell_of(layer, expert)))].weights;
 }
 
-ExpertCache::Slot* ExpertCache::slot_of(std::int32_t cell) {
-  const std::int32_t slot = slot_of_cell_[static_cast<std::size_t>(cell)];
-  return slot < 0 ? nullptr : &slots_[static_cast<std::size_t>(slot)];
+ExpertEdition ExpertCache::edition(int layer, std::int32_t expert) const {
+  const std::lock_guard lock(mutex_);
+  return table_->edition(table_->cells().cell_of(layer, expert));
+}
+
+// What is under way is waited for: nothing is then read to or from the place that goes.
+void ExpertCache::replace(int layer, std::int32_t expert, ExpertPlace place, ExpertEdition edition) {
+  const std::lock_guard one_layer(run_mutex_);
+  std::unique_lock lock(mutex_);
+  has_news_.wait(lock, [&] { return !table_->any_loading(); });
+  const std::int32_t cell = table_->cells().cell_of(layer, expert);
+  if (table_->edition(cell) == edition) return;
+  bool fits = !place.places.empty() && has_weights(cell);
+  const std::size_t bytes = each_region(place, options_.mapped, [&](const auto& matrix, const auto&, std::size_t) {
+    fits = fits && std::max(matrix.stored.bytes(), place.whole_bytes) <= largest_matrix_;
+  });
+  if (!fits || bytes > slot_bytes_) {
+    fail(where_, "expert " + std::to_string(expert) + " of layer " + std::to_string(layer) + " is to be replaced by " +
+                     std::to_string(bytes) + " bytes, expected an expert of at most the " +
+                     std::to_string(slot_bytes_) + " of a slot, with matrices of at most " +
+                     std::to_string(largest_matrix_));
+  }
+  if (options_.verify_reads && (place.whole_bytes == 0 || !place.checksum)) {
+    fail(where_, "an expert is to be replaced by one without a checksum, to which reads could be held");
+  }
+  table_->set_edition(cell, edition);
+  places_[static_cast<std::size_t>(cell)] = std::move(place);
 }
 
 void ExpertCache::run(ExpertStage stage, std::span<const std::int32_t> experts, const Compute& compute,
                       const NextScores& next_scores, std::int64_t rows) {
-  const int layer = stage.layer;
-  if (predictor_.stages().index_of(stage) < 0) return;  // no experts, no asks
+  if (table_->stages().index_of(stage) < 0) return;  // no experts, no asks
   const std::lock_guard one_layer(run_mutex_);
   std::unique_lock lock(mutex_);
   if (began_s_ == 0) began_s_ = now_s();
   try {
-    ask(stage, experts, rows);
-    // The stage itself and each that is guessed.
-    const std::size_t needed = (1 + guesses_.size()) * experts.size();
-    bool may_guess = options_.prefetch != Prefetch::kNone && slots_.size() > needed;
-    while (!waiting_.empty() || !missing_.empty()) {
-      start_loads(layer, missing_);
-      if (missing_.empty() && std::exchange(may_guess, false)) {
-        guess_later(predictor_.stages().index_of(stage), experts.size(), next_scores, lock);
-      }
+    if (records_asks_) asks_.push_back({stage.layer, {experts.begin(), experts.end()}});
+    table_->ask(stage, experts, rows);
+    bool may_guess = true;
+    while (!table_->done()) {
+      table_->start_loads();
+      if (table_->loads_started() && std::exchange(may_guess, false)) guess_later(next_scores, lock);
+      std::span<const std::int32_t> ready;
       const double begin = now_s();
       has_news_.wait(lock, [&] {
-        take_ready(layer);
-        return !ready_.empty() || error_ || (!missing_.empty() && can_free());
+        ready = table_->take_ready();
+        return !ready.empty() || error_ || table_->can_start_loads();
       });
       counters_.stall_s += now_s() - begin;
       if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
-      if (ready_.empty()) continue;
+      if (ready.empty()) continue;
       lock.unlock();
-      compute(ready_);
+      compute(ready);
       lock.lock();
-      for (const std::int32_t e : ready_) {
-        slot_of(eviction_.cell_of(layer, e))->wanted = false;
-        std::erase(waiting_, e);
-      }
+      table_->computed(ready);
     }
     counters_.passed_s = now_s() - began_s_;
   } catch (...) {
@@ -228,218 +241,41 @@ void ExpertCache::run(ExpertStage stage, std::span<const std::int32_t> experts, 
   }
 }
 
-// What of a layer's experts is in a slot or on its way there, and what has to be read.
-void ExpertCache::ask(ExpertStage stage, std::span<const std::int32_t> experts, std::int64_t rows) {
-  const int layer = stage.layer, index = predictor_.stages().index_of(stage);
-  ++ask_;
-  if (records_asks_) asks_.push_back({layer, {experts.begin(), experts.end()}});
-  eviction_.enter(stage);
-  predictor_.used(index, experts, rows);
-  missing_.clear();
-  waiting_.clear();
-  for (const std::int32_t e : experts) {
-    const std::int32_t cell = eviction_.cell_of(layer, e);
-    eviction_.use(layer, e);
-    Slot* const slot = slot_of(cell);
-    (slot ? waiting_ : missing_).push_back(e);
-    if (!slot) {
-      ++counters_.misses;
-      continue;
-    }
-    slot->wanted = true;
-    const bool here = slot->state == State::kReady;
-    ++(here ? counters_.hits : counters_.misses);
-    if (slot->guessed >= 0) ++(here ? counters_.prefetch_hits : counters_.late_prefetches);
-    slot->guessed = -1;
-    if (!here) reads_->hurry(slot_of_cell_[static_cast<std::size_t>(cell)]);
-  }
-  std::reverse(missing_.begin(), missing_.end());  // taken from the back: in the order of the file
-  judge_guesses(index, experts);
-}
-
-// A guess is known to be right or wrong once its stage runs. Where another one runs in its place (after an error, or
-// with callers that take turns) it is given up.
-void ExpertCache::judge_guesses(int stage, std::span<const std::int32_t> experts) {
-  for (Guess& guess : guesses_) {
-    if (guess.stage < 0) continue;
-    --guess.asks_left;
-    if (guess.stage == stage) {
-      counters_.guessed += std::ssize(guess.experts);
-      counters_.guessable += std::ssize(experts);
-      counters_.guessed_right += std::ranges::count_if(
-          guess.experts, [&](std::int32_t e) { return std::ranges::find(experts, e) != experts.end(); });
-    }
-    if (guess.stage == stage || guess.asks_left <= 0) close(guess);
-  }
-}
-
-// What is not read yet of a wrong guess is not read any more.
-void ExpertCache::close(Guess& guess) {
-  for (std::size_t s = 0; s < slots_.size(); ++s) {
-    Slot& slot = slots_[s];
-    if (slot.guessed != guess.stage) continue;
-    slot.guessed = -1;
-    if (slot.wanted) continue;
-    if (slot.state == State::kLoading) abandon(slot, static_cast<std::int32_t>(s));
-    ++(slot.state == State::kReady ? counters_.wasted_prefetches : counters_.dropped_prefetches);
-  }
-  guess.stage = -1;
-}
-
-// A slot that loads what nobody wants. If nothing of it is under way it is empty at once.
-void ExpertCache::abandon(Slot& slot, std::int32_t index) {
-  const int cancelled = reads_->cancel(index);
-  if (cancelled == 0) return;  // all of it is under way: it is kept
-  slot_of_cell_[static_cast<std::size_t>(slot.cell)] = -1;
-  slot.matrices_left -= cancelled;
-  slot.abandoned = slot.matrices_left > 0;
-  if (!slot.abandoned) slot.state = State::kEmpty;
-}
-
-void ExpertCache::guess_later(int stage, std::size_t count, const NextScores& next_scores,
-                              std::unique_lock<std::mutex>& lock) {
-  const int target = predictor_.target(stage);
-  const auto closed = std::ranges::find(guesses_, -1, &Guess::stage);
-  if (target < 0 || closed == guesses_.end()) return;
+void ExpertCache::guess_later(const NextScores& next_scores, std::unique_lock<std::mutex>& lock) {
+  const int target = table_->guess_target();
+  if (target < 0) return;
   std::span<const float> scores;
   if (goes_by_scores(options_.prefetch) && next_scores) {
     lock.unlock();
-    scores = next_scores(predictor_.stages().stage(target));
+    scores = next_scores(table_->stages().stage(target));
     lock.lock();
   }
-  predictor_.predict(target, count, scores, closed->experts);
-  if (closed->experts.empty()) return;
-  closed->stage = target;
-  closed->asks_left = options_.prefetch.ahead;
-  read_guess(*closed);
+  table_->guess(target, scores);
 }
 
-// Where more is predicted than there are slots, later stages keep nothing: the first ones are needed first.
 void ExpertCache::plan_pass(const NextScores& scores) {
   if (options_.prefetch.rule != Prefetch::kPath) return;
   const std::lock_guard one_layer(run_mutex_);
-  std::vector<Guess> plan;
-  std::size_t planned = 0;
-  for (int s = 0; s < predictor_.stages().count(); ++s) {
-    const std::size_t count = predictor_.last_asked(s);
-    if (count == 0 || (planned += count) > slots_.size()) break;
-    Guess& guess = plan.emplace_back(Guess{.stage = s, .asks_left = s + 1, .experts = {}});
-    predictor_.predict(s, count, scores(predictor_.stages().stage(s)), guess.experts);
-    if (guess.experts.empty()) return;
-  }
+  const std::vector<SlotTable::Guess> plan = table_->plan_pass(scores);
   const std::lock_guard lock(mutex_);
-  for (const Guess& guess : plan) keep(guess);
-  for (std::size_t s = 0; s < std::min(plan.size(), guesses_.size()); ++s) {
-    if (slots_.size() <= (1 + guesses_.size()) * plan[s].experts.size()) break;
-    const bool open = std::ranges::any_of(guesses_, [&](const Guess& one) { return one.stage == plan[s].stage; });
-    const auto closed = std::ranges::find(guesses_, -1, &Guess::stage);
-    if (open || closed == guesses_.end()) continue;
-    *closed = plan[s];
-    read_guess(*closed);
-  }
-}
-
-// What of a guess is there stays until its stage has run.
-void ExpertCache::keep(const Guess& guess) {
-  const int layer = predictor_.stages().stage(guess.stage).layer;
-  const std::int64_t kept_to = ask_ + guess.asks_left;
-  for (const std::int32_t e : guess.experts) {
-    if (Slot* const slot = slot_of(eviction_.cell_of(layer, e))) slot->kept_to = std::max(slot->kept_to, kept_to);
-  }
-}
-
-// What of a guess is in no slot; what is there stays.
-void ExpertCache::read_guess(const Guess& guess) {
-  const int layer = predictor_.stages().stage(guess.stage).layer;
-  const std::int64_t kept_to = ask_ + guess.asks_left;
-  keep(guess);
-  jobs_.clear();
-  std::size_t left = slots_.size() / kGuessShare / guesses_.size();
-  for (const std::int32_t e : guess.experts) {
-    const std::int32_t cell = eviction_.cell_of(layer, e);
-    if (places_[static_cast<std::size_t>(cell)].places.empty() || slot_of(cell)) continue;
-    const std::int32_t index = left-- > 0 ? free_slot(false) : -1;
-    if (index < 0) break;
-    load(index, cell);
-    Slot& slot = slots_[static_cast<std::size_t>(index)];
-    slot.wanted = false;
-    slot.guessed = guess.stage;
-    slot.kept_to = kept_to;
-  }
-  if (!jobs_.empty()) reads_->submit(jobs_, Priority::kPrefetch);
+  table_->start_plan(plan);
 }
 
 // After an error: what is being read is waited for, what failed is forgotten, and nothing is wanted any more.
 void ExpertCache::settle(std::unique_lock<std::mutex>& lock) {
-  has_news_.wait(lock, [&] {
-    return std::ranges::none_of(slots_, [](const Slot& slot) { return slot.state == State::kLoading; });
-  });
-  for (Guess& guess : guesses_) guess.stage = -1;
-  for (Slot& slot : slots_) {
-    slot.wanted = false;
-    slot.forget_guess();  // none is loading, so none is abandoned
-    if (slot.state != State::kFailed) continue;
-    slot_of_cell_[static_cast<std::size_t>(slot.cell)] = -1;
-    slot.state = State::kEmpty;
-  }
+  has_news_.wait(lock, [&] { return !table_->any_loading(); });
+  table_->forget_failures();
   error_ = nullptr;
 }
 
-void ExpertCache::take_ready(int layer) {
-  ready_.clear();
-  for (const std::int32_t e : waiting_) {
-    const std::int32_t slot = slot_of_cell_[static_cast<std::size_t>(eviction_.cell_of(layer, e))];
-    if (slots_[static_cast<std::size_t>(slot)].state == State::kReady) ready_.push_back(e);
-  }
-  std::ranges::sort(ready_);
+bool ExpertCache::has_weights(std::int32_t cell) const {
+  return !places_[static_cast<std::size_t>(cell)].places.empty();
 }
 
-void ExpertCache::start_loads(int layer, std::vector<std::int32_t>& missing) {
-  jobs_.clear();
-  while (!missing.empty()) {
-    const std::int32_t slot = free_slot(true);
-    if (slot < 0) break;
-    load(slot, eviction_.cell_of(layer, missing.back()));
-    waiting_.push_back(missing.back());
-    missing.pop_back();
-  }
-  if (!jobs_.empty()) reads_->submit(jobs_, Priority::kDemand);
-}
-
-bool ExpertCache::can_free() const {
-  return std::ranges::any_of(slots_, [](const Slot& slot) {
-    return slot.state == State::kEmpty || (slot.state == State::kReady && !slot.wanted);
-  });
-}
-
-// An empty slot, or one whose expert goes: -1 where all are wanted. What is kept for a later stage goes last.
-std::int32_t ExpertCache::free_slot(bool may_take_kept) {
-  for (const bool kept : {false, true}) {
-    if (kept && !may_take_kept) break;
-    candidates_.clear();
-    for (std::size_t s = 0; s < slots_.size(); ++s) {
-      if (slots_[s].state == State::kEmpty) return static_cast<std::int32_t>(s);
-      if (slots_[s].state == State::kReady && !slots_[s].wanted && is_kept(slots_[s]) == kept) {
-        candidates_.push_back(slots_[s].cell);
-      }
-    }
-    if (candidates_.empty()) continue;
-    const auto cell = static_cast<std::size_t>(eviction_.victim(candidates_));
-    return std::exchange(slot_of_cell_[cell], -1);
-  }
-  return -1;
-}
-
-void ExpertCache::load(std::int32_t index, std::int32_t cell) {
+int ExpertCache::load(std::int32_t index, std::int32_t cell) {
   Slot& slot = slots_[static_cast<std::size_t>(index)];
   const ExpertPlace& place = places_[static_cast<std::size_t>(cell)];
-  slot.state = State::kLoading;
-  slot.cell = cell;
-  slot.wanted = true;
-  slot.forget_guess();
   slot.error = nullptr;
-  slot.matrices_left = place.whole_bytes > 0 ? 1 : static_cast<int>(place.places.size());
-  slot_of_cell_[static_cast<std::size_t>(cell)] = index;
   slot.weights = *place.weights;
   Linear* const linears[] = {&slot.weights.gate, &slot.weights.up, &slot.weights.down};
   std::size_t m = 3 - place.places.size();
@@ -450,14 +286,28 @@ void ExpertCache::load(std::int32_t index, std::int32_t cell) {
       jobs_.push_back({&matrix, to, index, place.whole_bytes, region.straight});
     }
   });
+  return place.whole_bytes > 0 ? 1 : static_cast<int>(place.places.size());
+}
+
+void ExpertCache::submit(Priority priority) {
+  reads_->submit(jobs_, priority);
+  jobs_.clear();
+}
+
+void ExpertCache::hurry(std::int32_t slot) {
+  reads_->hurry(slot);
+}
+
+int ExpertCache::cancel(std::int32_t slot) {
+  return reads_->cancel(slot);
 }
 
 // Throws Error naming file, block and expert where the slot's bytes are not those that were packed.
 void ExpertCache::verify(const ExpertReads::Job& job) const {
-  const std::int32_t cell = slots_[static_cast<std::size_t>(job.slot)].cell;
-  const int layer = eviction_.layer_of(cell);
+  const std::int32_t cell = table_->cell_in(job.slot);
+  const int layer = table_->cells().layer_of(cell);
   expect_packed_checksum({job.to, job.whole_bytes}, *places_[static_cast<std::size_t>(cell)].checksum, layer,
-                         cell - eviction_.cell_of(layer, 0), where_);
+                         cell - table_->cells().cell_of(layer, 0), where_);
 }
 
 // The checksum is taken by the thread that read, before anybody is told: nothing computes with what was not verified.
@@ -470,16 +320,10 @@ void ExpertCache::arrived(const ExpertReads::Job& job, std::exception_ptr error)
   const std::lock_guard lock(mutex_);
   Slot& slot = slots_[static_cast<std::size_t>(job.slot)];
   counters_.bytes_read += static_cast<std::int64_t>(job.whole_bytes > 0 ? job.whole_bytes : job.place->stored.bytes());
+  const SlotTable::Arrival arrival = table_->part_arrived(job.slot, error != nullptr);
   if (error) slot.error = std::move(error);
-  if (--slot.matrices_left > 0) return;
-  if (slot.abandoned || (slot.error && !slot.wanted)) {  // a guess
-    if (!slot.abandoned) slot_of_cell_[static_cast<std::size_t>(slot.cell)] = -1;
-    slot.state = State::kEmpty;
-    slot.forget_guess();
-  } else {
-    slot.state = slot.error ? State::kFailed : State::kReady;
-    if (slot.error && !error_) error_ = std::move(slot.error);
-  }
+  if (arrival == SlotTable::Arrival::kPart) return;
+  if (arrival == SlotTable::Arrival::kFailed && !error_) error_ = std::move(slot.error);
   has_news_.notify_all();
 }
 

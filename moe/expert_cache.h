@@ -20,6 +20,7 @@
 #include "moe/expert_reads.h"
 #include "moe/expert_store.h"
 #include "moe/predictor.h"
+#include "moe/slot_table.h"
 
 namespace junto {
 
@@ -39,21 +40,10 @@ struct ExpertCacheOptions {
 };
 
 /// What streaming has cost since the start.
-struct ExpertCacheCounters {
-  std::int64_t hits = 0;        // experts that were in a slot when their layer asked
-  std::int64_t misses = 0;      // experts that were not: late prefetches and those that were read then
+struct ExpertCacheCounters : SlotCounters {
   std::int64_t bytes_read = 0;  // from the file
   double stall_s = 0;           // with nothing to compute, waiting for the file
   double passed_s = 0;          // from the first layer's begin to the last one's end
-
-  std::int64_t prefetch_hits = 0;       // of the hits: read before by a guess, and nobody waited
-  std::int64_t late_prefetches = 0;     // of the misses: on their way by a guess
-  std::int64_t wasted_prefetches = 0;   // read by a guess for a layer that did not ask for them
-  std::int64_t dropped_prefetches = 0;  // guessed wrong, and found out before they were read whole
-  // Guesses of layers that then ran, in a slot or not: recall is guessed_right / guessable, precision guessed_right /
-  // guessed.
-  std::int64_t guessed = 0, guessed_right = 0;
-  std::int64_t guessable = 0;  // experts that those layers asked for
 
   std::int64_t preferred_slots = 0;  // of policies with prefer_resident: that went to an expert in memory instead
   std::int64_t skipped_slots = 0;    // of policies with skip_late: left out
@@ -77,17 +67,17 @@ struct ExpertPlace {
   std::optional<std::uint32_t> checksum = {};  // CRC-32C of the whole_bytes
 };
 
-class ExpertCache {
+class ExpertCache : private SlotReads {
  public:
   using Compute = std::function<void(std::span<const std::int32_t> experts)>;
   /// What Prefetch::kNextRouter and kPath go by: scores [E] of a later stage's experts, empty where they cannot tell.
-  using NextScores = std::function<std::span<const float>(ExpertStage stage)>;
+  using NextScores = SlotTable::Scores;
 
   /// experts [layers][E]; those without matrices have no places and are never asked for. Throws Error naming `where`
   /// where the budget does not hold one expert, and where reads are to be verified but an expert has no checksum.
   ExpertCache(std::vector<std::vector<ExpertPlace>> experts, std::vector<std::unique_ptr<BlockReader>> readers,
               const ExpertCacheOptions& options, std::string where);
-  ~ExpertCache();
+  ~ExpertCache() override;
 
   /// Calls compute(some of `experts`) until all were computed, each once; during a call expert() gives those it names.
   /// `experts` ascending. One layer at a time: other callers wait. Throws what reading threw; the cache stays usable.
@@ -103,6 +93,13 @@ class ExpertCache {
   /// wrong one is dropped when its stage has spoken, a missing expert is read before all guesses.
   void plan_pass(const NextScores& scores);
 
+  /// From now on the expert is what stands at `place`, in a file of the readers that the cache was given. It is read
+  /// when it is asked for next, and what a slot has of another edition is served no more; with the present edition
+  /// nothing changes. Waits for the layer that runs and for reads under way. Throws Error where the expert has nothing
+  /// to read, or `place` takes more memory than a slot or another type of reads than those that the cache began with.
+  void replace(int layer, std::int32_t expert, ExpertPlace place, ExpertEdition edition);
+  ExpertEdition edition(int layer, std::int32_t expert) const;
+
   /// An expert that compute() was called with, until it returns.
   const ExpertWeights* expert(int layer, std::int32_t expert) const;
 
@@ -111,7 +108,7 @@ class ExpertCache {
   /// Adds to the counters what a policy of streamed experts changed.
   void count_lossy(std::int64_t preferred_slots, std::int64_t skipped_slots);
 
-  int slots() const { return static_cast<int>(slots_.size()); }
+  int slots() const { return table_->slots(); }
   int empty_slots() const;
   std::size_t slot_bytes() const { return slot_bytes_; }
   int experts() const { return experts_; }
@@ -134,44 +131,19 @@ class ExpertCache {
   std::vector<int> experts_of_layers() const;
 
  private:
-  enum class State : std::uint8_t { kEmpty, kLoading, kReady, kFailed };
   struct Slot {
-    State state = State::kEmpty;
-    std::int32_t cell = -1;
-    bool wanted = false;       // by the layer that runs
-    int guessed = -1;          // read for a stage that has not run yet
-    std::int64_t kept_to = 0;  // guessed or there already: stays until that ask
-    bool abandoned = false;    // nobody's any more: empty when its reads have come
-    int matrices_left = 0;     // while loading
     std::exception_ptr error;  // some matrix could not be read
     ExpertWeights weights;     // points into the slot's memory
     std::byte* data = nullptr;
-
-    /// Nothing is guessed of it any more.
-    void forget_guess() { guessed = -1, kept_to = 0, abandoned = false; }
   };
 
-  /// What a later stage was guessed to ask for.
-  struct Guess {
-    int stage = -1;  // -1: none is open
-    int asks_left = 0;
-    std::vector<std::int32_t> experts;
-  };
+  bool has_weights(std::int32_t cell) const override;
+  int load(std::int32_t slot, std::int32_t cell) override;
+  void submit(Priority priority) override;
+  void hurry(std::int32_t slot) override;
+  int cancel(std::int32_t slot) override;
 
-  void ask(ExpertStage stage, std::span<const std::int32_t> experts, std::int64_t rows);
-  void judge_guesses(int stage, std::span<const std::int32_t> experts);
-  void close(Guess& guess);
-  void abandon(Slot& slot, std::int32_t index);
-  void guess_later(int stage, std::size_t count, const NextScores& next_scores, std::unique_lock<std::mutex>& lock);
-  void keep(const Guess& guess);
-  void read_guess(const Guess& guess);
-  bool is_kept(const Slot& slot) const { return slot.kept_to > ask_; }
-  Slot* slot_of(std::int32_t cell);
-  void load(std::int32_t slot, std::int32_t cell);
-  bool can_free() const;
-  std::int32_t free_slot(bool may_take_kept);
-  void start_loads(int layer, std::vector<std::int32_t>& missing);
-  void take_ready(int layer);
+  void guess_later(const NextScores& next_scores, std::unique_lock<std::mutex>& lock);
   void settle(std::unique_lock<std::mutex>& lock);
   void verify(const ExpertReads::Job& job) const;
   void arrived(const ExpertReads::Job& job, std::exception_ptr error);
@@ -179,28 +151,24 @@ class ExpertCache {
   ExpertCacheOptions options_;
   std::string where_;
   std::vector<ExpertPlace> places_;  // by cell
-  Eviction eviction_;
-  Predictor predictor_;
-  std::vector<Guess> guesses_;  // as many as can be open: the stages ahead
-  std::int64_t ask_ = 0;        // the number of the one that runs
-  double began_s_ = 0;          // first run() since the counters began; 0: none
+  double began_s_ = 0;               // first run() since the counters began; 0: none
   int experts_ = 0;
   std::size_t slot_bytes_ = 0;
+  std::size_t largest_matrix_ = 0;  // that reads have memory for
   std::shared_ptr<std::byte> memory_;
   std::vector<Slot> slots_;
-  std::vector<std::int32_t> slot_of_cell_;  // -1: none
 
   std::mutex run_mutex_;      // one layer at a time
-  mutable std::mutex mutex_;  // slots' states, counters
+  mutable std::mutex mutex_;  // the table, counters
   std::condition_variable has_news_;
+  std::unique_ptr<SlotTable> table_;
   std::exception_ptr error_;
-  ExpertCacheCounters counters_;
+  ExpertCacheCounters counters_;  // without the table's
   bool records_asks_ = false;
   std::vector<ExpertAsk> asks_;
   std::size_t asks_before_counters_ = 0;
-  std::vector<ExpertReads::Job> jobs_;                                // of the experts that are loaded together
-  std::vector<std::int32_t> missing_, waiting_, ready_, candidates_;  // of the layer that runs
-  std::unique_ptr<ExpertReads> reads_;                                // ends first: its threads call arrived()
+  std::vector<ExpertReads::Job> jobs_;  // of the experts that are loaded together
+  std::unique_ptr<ExpertReads> reads_;  // ends first: its threads call arrived()
 };
 
 }  // namespace junto

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "moe/test_random_linear.h"
@@ -19,6 +20,7 @@ namespace {
 
 constexpr int kLayers = 3, kExperts = 6;
 constexpr std::int64_t kHidden = 64, kWidth = 32;
+constexpr std::size_t kFileBegin = 777;  // nothing is aligned
 
 enum class Fault { kNone, kError, kShort, kStall };
 
@@ -66,7 +68,7 @@ class ExpertCacheTest : public testing::Test {
   }
 
   std::unique_ptr<ExpertCache> make_cache(std::int64_t budget, Evict evict = Evict::kLfu, PrefetchRule prefetch = {}) {
-    file_.bytes.assign(777, std::byte{});  // nothing is aligned
+    file_.bytes.assign(kFileBegin, std::byte{});
     stored_bytes_ = 0;
     std::vector<std::vector<ExpertPlace>> places(kLayers);
     for (int l = 0; l < kLayers; ++l) {
@@ -279,6 +281,48 @@ TEST_F(ExpertCacheTest, RoundsOfALayerAreGuessedAndJudgedEachOnItsOwn) {
   const ExpertCacheCounters c = cache->counters();
   EXPECT_EQ(c.guessed, 1 + 1 + 2 + 2 + 1);  // as many as the stage asked for that guessed
   EXPECT_EQ(c.guessed_right, c.guessed);
+}
+
+// Hot swap: the bytes of another place, and never those that a slot still has.
+TEST_F(ExpertCacheTest, AReplacedExpertIsReadFromItsNewPlaceUnderAnyGuess) {
+  for (const PrefetchRule rule : {PrefetchRule(Prefetch::kNone), PrefetchRule(Prefetch::kPreviousToken)}) {
+    const auto cache = make_cache(bytes_of_slots(kLayers * kExperts), Evict::kLru, rule);
+    std::vector<std::vector<ExpertPlace>> places(kLayers);
+    std::uint64_t offset = kFileBegin;
+    const auto place_of = [&](const ExpertWeights& expert) {
+      ExpertPlace place;
+      place.weights = &expert;
+      for (const Linear* linear : {&expert.gate, &expert.up, &expert.down}) {
+        place.places.push_back({linear->weights, 0, offset});
+        offset += linear->weights.bytes();
+      }
+      return place;
+    };
+    for (int l = 0; l < kLayers; ++l) {
+      for (const ExpertWeights& expert : experts_[l]) places[static_cast<std::size_t>(l)].push_back(place_of(expert));
+    }
+    for (int token = 0; token < 2; ++token) {
+      for (int layer = 0; layer < kLayers; ++layer) expect_right(*cache, layer, {0, 1, 2});
+    }
+    EXPECT_EQ(cache->edition(1, 2), ExpertEdition());
+    // Expert 2 of layer 1 becomes what expert 5 of layer 2 is.
+    const ExpertWeights old = std::exchange(experts_[1][2], experts_[2][5]);
+    cache->replace(1, 2, places[2][5], {1, 0});
+    const std::int64_t misses = cache->counters().misses;
+    for (int layer = 0; layer < kLayers; ++layer) expect_right(*cache, layer, {0, 1, 2});
+    if (rule == Prefetch::kNone) {
+      EXPECT_EQ(cache->counters().misses, misses + 1);
+    }
+    EXPECT_EQ(cache->edition(1, 2), (ExpertEdition{1, 0}));
+    cache->replace(1, 2, places[0][0], {1, 0});  // the edition that is there: nothing changes
+    expect_right(*cache, 1, {2});
+    experts_[1][2] = old;
+    cache->replace(1, 2, places[1][2], {2, 0});
+    expect_right(*cache, 1, {2});
+    ExpertPlace nothing;
+    EXPECT_THROW(cache->replace(1, 2, nothing, {3, 0}), Error);
+    expect_right(*cache, 1, {2});
+  }
 }
 
 TEST_F(ExpertCacheTest, MoreExpertsThanSlotsComputeInTurn) {

@@ -17,6 +17,7 @@
 
 #include "base/block_queue.h"
 #include "kernels/matmul.h"
+#include "moe/read_priority.h"
 
 namespace junto {
 
@@ -44,8 +45,6 @@ struct SlotRegion {
 };
 /// `mapped`: bytes are copied, not read.
 SlotRegion region_in_slot(const MatrixPlace& place, bool mapped);
-
-enum class Priority : std::uint8_t { kDemand, kPrefetch };
 
 class ExpertReads {
  public:
