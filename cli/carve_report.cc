@@ -132,8 +132,9 @@ std::vector<Recipe> recipes(const std::string& source_path) {
   const Tensor& head = source.tensors.find(tied ? "token_embd.weight" : "output.weight")->second;
   const std::string head_name = tied ? "token_embd.weight" : "output.weight";
   std::vector<Recipe> out;
+  // MXFP4 is for weights that were trained in it: others lose more in it than in Q4_0 and gain 5 % of the bytes.
   for (const char* type :
-       {"q8_0", "q6_k", "q5_1", "q5_0", "q5_k", "q4_1", "q4_k", "q4_0", "iq4_nl", "iq4_xs", "mxfp4", "q3_k", "q2_k"}) {
+       {"q8_0", "q6_k", "q5_1", "q5_0", "q5_k", "q4_1", "q4_k", "q4_0", "iq4_nl", "iq4_xs", "q3_k", "q2_k"}) {
     for (const bool keep_head : {false, true}) {
       for (const char* down : {"", "q3_k", "q2_k"}) {
         Recipe recipe;
