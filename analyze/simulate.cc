@@ -26,7 +26,7 @@ PastRoutes routes_of(const TracedStages& traced, std::span<const TracedPass> pas
         asked.insert(asked.end(), ids.begin(), ids.end());
       }
       std::ranges::sort(asked);
-      asked.erase(std::ranges::unique(asked).begin(), asked.end());
+      asked.erase(std::unique(asked.begin(), asked.end()), asked.end());
     }
   }
   return out;

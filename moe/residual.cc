@@ -62,20 +62,20 @@ Json fields_of(const Restart&) {
 }
 
 /// The table of rules, in the order of ResidualRule's alternatives.
-struct Row {
+struct ResidualRow {
   std::string_view name;
   ResidualRule (*parse)(JsonFields& fields);
 };
-constexpr std::array<Row, std::variant_size_v<ResidualRule>> kRules = {{
+constexpr std::array<ResidualRow, std::variant_size_v<ResidualRule>> kResidualRules = {{
     {"add", parse_add},
     {"heavy_ball", parse_heavy_ball},
     {"adam_like", parse_adam_like},
     {"restart", parse_restart},
 }};
 
-constexpr auto kRuleNames = [] {
-  std::array<std::string_view, kRules.size()> names;
-  for (std::size_t i = 0; i < names.size(); ++i) names[i] = kRules[i].name;
+constexpr auto kResidualRuleNames = [] {
+  std::array<std::string_view, kResidualRules.size()> names;
+  for (std::size_t i = 0; i < names.size(); ++i) names[i] = kResidualRules[i].name;
   return names;
 }();
 
@@ -119,7 +119,7 @@ void join_residual(const ResidualRule& rule, std::span<const float> f, std::span
 
 Json to_json(const ResidualRule& rule) {
   Json json = std::visit([](const auto& r) { return fields_of(r); }, rule);
-  json["rule"] = kRules[rule.index()].name;
+  json["rule"] = kResidualRules[rule.index()].name;
   return json;
 }
 
@@ -127,7 +127,7 @@ ResidualRule parse_residual_rule(const Json& json, std::string_view where) {
   JsonFields fields(json, where, "residual");
   fields.define("residual");
   ResidualRule rule;
-  fields.variant("rule", kRuleNames, [&](std::size_t index) { rule = kRules[index].parse(fields); });
+  fields.variant("rule", kResidualRuleNames, [&](std::size_t index) { rule = kResidualRules[index].parse(fields); });
   fields.finish();
   return rule;
 }
