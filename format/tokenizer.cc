@@ -77,7 +77,7 @@ struct Encoder {
 
   // A stretch of normalised text without added tokens.
   void stretch(std::string_view text, bool at_start) {
-    Pieces pieces{std::string(text), {{0, text.size(), at_start}}};
+    junto::text::Pieces pieces{std::string(text), {{0, text.size(), at_start}}};
     pre_tokenize(parts.pre_tokenizer, deadline, pieces);
     std::visit(
         [&](const auto& model) {
