@@ -116,7 +116,8 @@ struct LanesNeon {
   }
   static float largest_magnitude(F a, F b) {
     uint32x4_t most = vdupq_n_u32(0);
-    for (const F& x : {abs(a), abs(b)}) {
+    const F sizes[] = {abs(a), abs(b)};
+    for (const F& x : sizes) {
       for (const float32x4_t part : x.part) most = vmaxq_u32(most, vreinterpretq_u32_f32(part));
     }
     return vgetq_lane_f32(vreinterpretq_f32_u32(vdupq_n_u32(vmaxvq_u32(most))), 0);
