@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/reductions_x86.h"
+
 namespace junto {
 
-struct LanesAvx2 {
+struct LanesAvx2 : ReductionsX86<LanesAvx2> {
   static constexpr int kCount = 16;
   static constexpr int kQueryTile = 2;
   struct F {
@@ -99,15 +101,7 @@ struct LanesAvx2 {
       return _mm256_max_epu32(_mm256_castps_si256(x), _mm256_castps_si256(y));
     };
     const F sizes[2] = {abs(a), abs(b)};
-    const __m256i eight = _mm256_max_epu32(larger(sizes[0].low, sizes[0].high), larger(sizes[1].low, sizes[1].high));
-    const __m128i four = _mm_max_epu32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
-    const __m128i two = _mm_max_epu32(four, _mm_unpackhi_epi64(four, four));
-    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epu32(two, _mm_srli_epi64(two, 32))));
-  }
-  static int sum_int8(const std::int8_t* p) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    const __m128i sums = _mm_sad_epu8(_mm_xor_si128(bytes, _mm_set1_epi8(-128)), _mm_setzero_si128());
-    return _mm_cvtsi128_si32(sums) + _mm_extract_epi16(sums, 4) - 16 * 128;
+    return largest_bits(_mm256_max_epu32(larger(sizes[0].low, sizes[0].high), larger(sizes[1].low, sizes[1].high)));
   }
 
  private:

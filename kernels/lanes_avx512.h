@@ -5,9 +5,11 @@
 
 #include <cstdint>
 
+#include "kernels/reductions_x86.h"
+
 namespace junto {
 
-struct LanesAvx512 {
+struct LanesAvx512 : ReductionsX86<LanesAvx512> {
   static constexpr int kCount = 16;
   static constexpr int kQueryTile = 4;
   using F = __m512;
@@ -69,15 +71,7 @@ struct LanesAvx512 {
   static float largest_magnitude(F a, F b) {
     const __m512i sign = _mm512_set1_epi32(INT32_MIN), x = _mm512_castps_si512(a), y = _mm512_castps_si512(b);
     const __m512i all = _mm512_max_epu32(_mm512_andnot_si512(sign, x), _mm512_andnot_si512(sign, y));
-    const __m256i eight = _mm256_max_epu32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
-    const __m128i four = _mm_max_epu32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
-    const __m128i two = _mm_max_epu32(four, _mm_unpackhi_epi64(four, four));
-    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epu32(two, _mm_srli_epi64(two, 32))));
-  }
-  static int sum_int8(const std::int8_t* p) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    const __m128i sums = _mm_sad_epu8(_mm_xor_si128(bytes, _mm_set1_epi8(-128)), _mm_setzero_si128());
-    return _mm_cvtsi128_si32(sums) + _mm_extract_epi16(sums, 4) - 16 * 128;
+    return largest_bits(_mm256_max_epu32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1)));
   }
 
  private:

@@ -42,6 +42,15 @@ Scratch& scratch() {
   return buffers;
 }
 
+// `count` sums. A whole group is of a size that the compiler knows: no call.
+template <std::int64_t kWhole>
+void copy_outputs(const float* from, std::int64_t count, float* to) {
+  if (count == kWhole)
+    std::copy_n(from, kWhole, to);
+  else
+    std::copy_n(from, count, to);
+}
+
 struct Product {
   const WeightMatrix& w;
   RowRange range;
@@ -88,11 +97,7 @@ struct Product {
     const std::int64_t end = std::min(range.end, (group + 1) * kGroupRows);
     for (std::int64_t i = 0; i < count; ++i) {
       const float* from = sums + i * kGroupRows + first % kGroupRows;
-      float* to = out.data + out_row(begin + i) * out.stride + first;
-      if (end - first == kGroupRows)
-        std::copy_n(from, kGroupRows, to);  // of a size that the compiler knows: no call
-      else
-        std::copy(from, from + (end - first), to);
+      copy_outputs<kGroupRows>(from, end - first, out.data + out_row(begin + i) * out.stride + first);
     }
   }
 };
@@ -216,11 +221,7 @@ void multiply_column_block(const Product& p, const MatrixView<const float>& floa
     alignas(64) float sums[kColumnBlockRows];
     p.kernel.columns(at, p.w.cols, floats.data + p.x_row(i) * floats.stride, sums);
     const float* from = sums + first % kColumnBlockRows;
-    float* to = p.out.data + p.out_row(i) * p.out.stride + first;
-    if (end - first == kColumnBlockRows)
-      std::copy_n(from, kColumnBlockRows, to);  // of a size that the compiler knows: no call
-    else
-      std::copy(from, from + (end - first), to);
+    copy_outputs<kColumnBlockRows>(from, end - first, p.out.data + p.out_row(i) * p.out.stride + first);
   }
 }
 
