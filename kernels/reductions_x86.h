@@ -1,5 +1,5 @@
-// What lanes of AVX2 and AVX-512 (lanes_portable.h) reduce alike. A template, so that each set of instructions has code of
-// its own: of plain functions the linker would keep one. Included by the files of one instruction set only.
+// What lanes of AVX2 and AVX-512 (lanes_portable.h) reduce alike. A template, so that each set of instructions has code
+// of its own: of plain functions the linker would keep one. Included by the files of one instruction set only.
 #pragma once
 
 #include <immintrin.h>
