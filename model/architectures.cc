@@ -42,6 +42,7 @@ const Architecture kArchitectures[] = {
     {"llama4",      "Llama4ForCausalLM",        declare_llama4,        llama4_tensors()},
     {"afmoe",       "AfmoeForCausalLM",         declare_afmoe,         afmoe_tensors()},
     {"",            "MoeForCausalLM",           declare_moe_plus_plus, moe_plus_plus_tensors()},
+    {"",            "MoEForCausalLM",           declare_dynamic_moe,   dynamic_moe_tensors()},
 };
 // clang-format on
 

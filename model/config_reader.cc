@@ -20,6 +20,12 @@ ConfigReader::ConfigReader(const Checkpoint& checkpoint, std::string prefix)
 ConfigReader::ConfigReader(const Checkpoint& checkpoint, Json config)
     : checkpoint_(checkpoint), config_(std::move(config)), file_(checkpoint.path) {}
 
+ConfigReader ConfigReader::without(std::span<const char* const> options) const {
+  ConfigReader out = *this;
+  for (const char* option : options) out.config_.erase(option);
+  return out;
+}
+
 std::string ConfigReader::name(Key key) const {
   return gguf_ ? (key.gguf ? full_key(key) : std::string(key.hf)) : std::string(key.hf ? key.hf : key.gguf);
 }

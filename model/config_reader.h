@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,8 @@ class ConfigReader {
   ConfigReader(const Checkpoint& checkpoint, std::string prefix);
   /// Reads `config` as if it were the checkpoint's config.json (GGUF files of architecture junto carry one).
   ConfigReader(const Checkpoint& checkpoint, Json config);
+  /// Reads a config.json's options as if `options` were not among them, for code that never looks at them.
+  ConfigReader without(std::span<const char* const> options) const;
 
   bool gguf() const { return gguf_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }

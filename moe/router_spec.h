@@ -38,6 +38,7 @@ struct TopP {
   bool inclusive = true;  // with the expert whose mass crosses p, else without it; at least one expert
   int max_k = 0;          // 0: no bound
   int min_k = 0;          // the best so many stay in any case (DynMoLE's keep_top_k)
+  bool strict = false;    // until the mass is more than p (Dynamic MoE as released), not just p
   bool operator==(const TopP&) const = default;
 };
 /// The experts whose unbiased score is at least `threshold`; the best min_k in any case, the best max_k at most.

@@ -25,6 +25,7 @@ TEST(RouterSpec, EverySpecComesBackFromJson) {
                                          GroupLimited{1, 2, 1, GroupLimited::GroupScore::kMax},
                                          SparseMixer{2, 0.02f},
                                          TopP{0.75f, false, 0, 2},
+                                         TopP{.p = 0.4f, .strict = true},
                                          Margin{0.2f, 3, true},
                                          Given{.key = Given::Key::kToken, .k = 2, .seed = 7},
                                          Given{.key = Given::Key::kClass, .experts_of_key = {{3, 1}, {}, {7}}},
@@ -62,7 +63,7 @@ TEST(RouterSpec, EverySpecComesBackFromJson) {
       }
     }
   }
-  EXPECT_EQ(specs, 180);
+  EXPECT_EQ(specs, 195);
 }
 
 TEST(RouterSpec, NumbersAreWrittenShort) {

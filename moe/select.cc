@@ -24,6 +24,7 @@ SelectRule parse_top_p(JsonFields& fields, int experts) {
   TopP rule;
   fields.read("p", 0.0f, 1.0f, rule.p, "The share of all scores that the chosen have together");
   fields.read("inclusive", rule.inclusive, "With the expert whose score crosses p");
+  fields.read("strict", rule.strict, "Until the chosen have more than p; else p is enough");
   fields.read("max_k", 0, experts, rule.max_k, "At most so many; 0: no bound");
   fields.read("min_k", 0, rule.max_k > 0 ? rule.max_k : experts, rule.min_k, "The best so many in any case");
   return rule;
@@ -118,6 +119,7 @@ Json fields_of(const TopK& rule) {
 Json fields_of(const TopP& rule) {
   Json json = {{"p", json_number(rule.p)}, {"inclusive", rule.inclusive}, {"max_k", rule.max_k}};
   if (rule.min_k > 0) json["min_k"] = rule.min_k;
+  if (rule.strict) json["strict"] = true;
   return json;
 }
 Json fields_of(const Threshold& rule) {

@@ -50,6 +50,14 @@ TEST(SelectTopP, TakesTheExpertThatReachesP) {
   EXPECT_EQ(choose(TopP{0.1f, false}, {0.25f, 0.5f, 0.25f}), (Chosen{1}));
 }
 
+// What Dynamic MoE released (`> p`) and what its paper writes (`>= p`) differ where a sum equals p.
+TEST(SelectTopP, StrictNeedsMoreThanP) {
+  EXPECT_EQ(choose(TopP{.p = 0.5f, .strict = true}, {0.25f, 0.5f, 0.25f}), (Chosen{1, 0}));
+  EXPECT_EQ(choose(TopP{.p = 0.625f, .strict = true}, {0.25f, 0.5f, 0.25f}), (Chosen{1, 0}));
+  EXPECT_EQ(choose(TopP{.p = 1.0f, .strict = true}, {0.25f, 0.5f, 0.25f}), (Chosen{1, 0, 2}));
+  EXPECT_EQ(choose(TopP{.p = 0.75f, .inclusive = false, .strict = true}, {0.25f, 0.5f, 0.25f}), (Chosen{1, 0}));
+}
+
 TEST(SelectTopP, MassOfSigmoidsIsTheirShare) {
   EXPECT_EQ(choose(TopP{0.5f}, {0.5f, 0.25f, 0.25f}, Score::kSigmoid), (Chosen{0}));
   EXPECT_EQ(choose(TopP{0.5f}, {0.9f, 0.9f, 0.9f}, Score::kSigmoid), (Chosen{0, 1}));

@@ -32,7 +32,7 @@ void select(const TopP& rule, const UnitScores& unit, SelectScratch& scratch, Ch
     float reached = 0.0f;
     for (std::size_t count = 0; count < chosen.size(); ++count) {
       reached += mass[chosen[count]];
-      if (reached < rule.p) continue;
+      if (reached < rule.p || (rule.strict && reached == rule.p)) continue;
       const std::size_t reach = rule.inclusive || reached == rule.p ? count + 1 : std::max<std::size_t>(count, 1);
       const std::size_t least = std::max(reach, static_cast<std::size_t>(rule.min_k));
       if (least > chosen.size() && k < most) break;

@@ -23,7 +23,10 @@ class RandomSpecs {
       case 0:
         return TopK{integer(1, experts)};
       case 1:
-        return TopP{real(0, 1), chance(0.7f), chance(0.5f) ? 0 : integer(1, experts), 0};
+        return TopP{.p = real(0, 1),
+                    .inclusive = chance(0.7f),
+                    .max_k = chance(0.5f) ? 0 : integer(1, experts),
+                    .strict = chance(0.3f)};
       case 2: {
         const int max_k = chance(0.5f) ? 0 : integer(1, experts);
         return Threshold{real(-0.1f, 0.6f), chance(0.5f) ? 0 : integer(0, max_k > 0 ? max_k : experts), max_k};

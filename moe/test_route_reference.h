@@ -116,7 +116,7 @@ class Router {
     std::vector<int> chosen;
     const std::size_t least = rule.min_k;
     for (const int e : first(most)) {
-      if (!chosen.empty() && chosen.size() >= least && reached >= rule.p) break;
+      if (!chosen.empty() && chosen.size() >= least && (rule.strict ? reached > rule.p : reached >= rule.p)) break;
       const double next = reached + (total > 0.0 ? mass[e] / total : 0.0);
       // Exact sums of shares do not exist in float: any nearness to p is a doubtful case, equality included.
       result_.margin = std::min(result_.margin, std::fabs(next - rule.p));

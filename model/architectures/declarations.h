@@ -32,6 +32,7 @@ ModelConfig declare_lfm2_moe(const ConfigReader& r);
 ModelConfig declare_llama4(const ConfigReader& r);
 ModelConfig declare_afmoe(const ConfigReader& r);
 ModelConfig declare_moe_plus_plus(const ConfigReader& r);
+ModelConfig declare_dynamic_moe(const ConfigReader& r);
 
 /// Qwen's choice of routed layers: every decoder_sparse_step-th that mlp_only_layers does not name.
 /// Attention with windows by layer and a dense feed-forward; `head_dim`: see declare_attention().
@@ -57,6 +58,7 @@ std::span<const TensorRule> lfm2_moe_tensors();
 std::span<const TensorRule> llama4_tensors();
 std::span<const TensorRule> afmoe_tensors();
 std::span<const TensorRule> moe_plus_plus_tensors();
+std::span<const TensorRule> dynamic_moe_tensors();
 
 // Names of llama.cpp's files that differ from the canonical ones.
 std::span<const TensorRule> post_norm_gguf_tensors();  // gpt-oss, GLM-4.5: the norm before the feed-forward
