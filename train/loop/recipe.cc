@@ -248,12 +248,6 @@ void read_model(const Json& json, std::string_view where, bool recording, Recipe
 
 }  // namespace
 
-double bias_rate_at(const LossOptions& losses, std::int64_t n) {
-  const double rate = losses.bias_rate, updates = static_cast<double>(n);
-  if (losses.bias_schedule == LossOptions::BiasSchedule::kInverseSqrt) return rate / std::sqrt(updates);
-  return losses.bias_schedule == LossOptions::BiasSchedule::kInverse ? rate / updates : rate;
-}
-
 Scalars scalars_at(const Recipe& recipe, double share) {
   Scalars scalars{recipe.losses, recipe.optimizer, stage_at(recipe.stages, recipe.model, share).router_training};
   for (const Ramp& ramp : recipe.ramps) {

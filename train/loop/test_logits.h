@@ -36,7 +36,7 @@ inline void spread_weights(LanguageModel& model) {
     if (parameter.decays)
       parameter.value.detach().mul_(0.7 / std::sqrt(static_cast<double>(parameter.value.size(-1))) / 0.02);
   }
-  for (const LanguageModel::RouterPlace& router : model.routers()) {
+  for (const RouterPlace& router : model.routers()) {
     const at::Tensor& bias = router.selection_bias;
     if (bias.defined()) bias.copy_(at::linspace(-0.1, 0.1, bias.size(0)));
   }

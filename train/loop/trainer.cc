@@ -29,24 +29,6 @@ at::Tensor loss_of(const at::Tensor& logits, const TokenBatch& batch) {
          static_cast<double>(logits.size(0));
 }
 
-/// Scores whose rows add up to 1, as losses of balance take them.
-at::Tensor shares_of_scores(const RouterSpec& router, const RoutedUnits& routed) {
-  if (router.score != Score::kSigmoid) return routed.scores;
-  return routed.scores / routed.scores.sum(1, true).clamp_min(1e-20);
-}
-
-at::Tensor balance_of_routing(const LossOptions& losses, const RouterSpec& router, const RoutedUnits& routed,
-                              Exchange& ranks) {
-  const at::Tensor scores = shares_of_scores(router, routed);
-  if (losses.balance_of == LossOptions::BalanceOf::kSingle)
-    return single_expert_balance_loss(scores, routed.asked(), {}, &ranks);
-  if (losses.balance_of == LossOptions::BalanceOf::kWeights)
-    return weight_balance_loss(scores, routed.weights, routed.plan, {}, &ranks);
-  at::Tensor weights;
-  if (!losses.balance_weights.empty()) weights = at::tensor(losses.balance_weights);
-  return balance_loss(scores, routed.asked(), LoadShare::kOfUnits, {}, weights, &ranks);
-}
-
 /// A model of paths has a head of its own.
 void fit_paths(Recipe& recipe, const std::vector<int>& experts) {
   if (experts.empty()) return;
@@ -96,77 +78,70 @@ Trainer::Trainer(Recipe recipe, Exchange& exchange)
   if (optimizer_.average.defined()) optimizer_.average.copy_(model_->parameters().values());
 }
 
-void Trainer::add_micro_batch(const TokenBatch& batch, const LossOptions& losses, const DrawPlace& draws,
-                              StepReport& report, std::vector<at::Tensor>& load) {
-  const double share = 1.0 / static_cast<double>(recipe_.batch.micro_batches);
-  const bool again = recipe_.batch.recompute_activations;
-  const LanguageModel::Output out = model_->forward(
-      batch.inputs, &draws, again ? LanguageModel::Activations::kRecomputed : LanguageModel::Activations::kKept,
-      &expert_clock_);
-  at::Tensor loss = loss_of(out.logits, batch);
-  report.loss += loss.item<double>() * share;
-  const std::vector<RoutedUnits>& routings = out.routings();
-  const RouterSpec& router = out.adapted.empty() ? model_->shape().router : model_->shape().routing();
-  const double of_layer = routings.empty() ? 0.0 : 1.0 / static_cast<double>(routings.size());
-  const auto add = [&](const at::Tensor& term, double factor, double& sum) {
-    loss = loss + term * (factor * of_layer);
-    sum += term.item<double>() * share * of_layer;
-  };
-  for (const RoutedUnits& routed : routings) {
-    if (losses.balance != 0.0f)
-      add(balance_of_routing(losses, router, routed, exchange_), losses.balance, report.balance);
-    if (losses.sequence_balance != 0.0f) {
-      const at::Tensor sequence = at::arange(batch.inputs.numel()).div(batch.inputs.size(1), "floor");
-      add(sequence_balance_loss(shares_of_scores(router, routed), routed.asked(), sequence, batch.inputs.size(0),
-                                LoadShare::kOfSlots),
-          losses.sequence_balance, report.sequence_balance);
-    }
-    if (losses.z != 0.0f) add(z_loss(routed.logits), losses.z, report.z);
-    if (losses.entropy != 0.0f) {
-      add(router_entropy(routed.scores, losses.entropy_kind, losses.entropy_order), losses.entropy, report.entropy);
-    }
-    if (losses.importance != 0.0f) {
-      add(importance_loss(routed.scores, {}, &exchange_), losses.importance, report.importance);
-    }
-    if (losses.load != 0.0f) {
-      const RouterTraining& training = model_->shape().router_training;
-      const int k = std::get<TopK>(training.select ? *training.select : router.select).k;
-      add(load_loss(routed.clean_logits, routed.logits, routed.deviation, k, {}, &exchange_), losses.load,
-          report.smooth_load);
-    }
+/// One step of language modelling: this rank's part of every part of the step's batch.
+class Trainer::LanguageTask final : public Task {
+ public:
+  LanguageTask(Trainer& trainer, const Scalars& scalars)
+      : trainer_(trainer), losses_(scalars.losses), batch_(trainer.next_batch()) {
+    const BatchOptions& sizes = trainer.recipe_.batch;
+    if (sizes.order.asks_statistics()) several_ = at::zeros({sizes.sequences, trainer.passes_.routings()}, at::kFloat);
   }
-  (loss * share).backward();
-  report.work += count_work(batch, out.routed, load);
-  count_adapted(out.adapted, share, report);
-  if (several_.defined()) note_sequences(draws.first_unit / batch.inputs.size(1), out.routed);
+
+  Parameters& parameters() override { return model().parameters(); }
+  std::vector<RouterPlace> routers() const override { return model().routers(); }
+  TaskLoss compute(std::int64_t step, std::int64_t part) override;
+  void complete_gradients(StepReport& report) override;
+  double norm_of_gradients() override {
+    return model().parted() ? parted_gradient_norm(parameters(), *model().share()) : gradient_norm(parameters());
+  }
+  [[noreturn]] void diverged(const StepReport& report) override { trainer_.keep_diverged(report, batch_); }
+
+ private:
+  LanguageModel& model() const { return *trainer_.model_; }
+  Exchange& ranks() const { return trainer_.exchange_; }
+  const BatchOptions& sizes() const { return trainer_.recipe_.batch; }
+  void count_work(const TokenBatch& batch, const std::vector<RoutedUnits>& routed, TaskLoss& out) const;
+  void note_sequences(std::int64_t first, const std::vector<RoutedUnits>& routed);
+  void count_adapted(const std::vector<RoutedUnits>& adapted);
+  void sum_gradients();
+  void mean_of_losses(StepReport& report);
+  void add_orthogonality(StepReport& report);
+
+  Trainer& trainer_;
+  const LossOptions losses_;
+  const TokenBatch batch_;
+  at::Tensor several_;  // [batch.sequences, routings], where the order asks: tokens of several experts
+  double adapter_experts_ = 0.0, adapter_all_ = 0.0;
+};
+
+TaskLoss Trainer::LanguageTask::compute(std::int64_t step, std::int64_t part) {
+  const std::int64_t sequences = sizes().sequences / sizes().micro_batches, own = sequences / ranks().ranks();
+  const std::int64_t first = part * sequences + ranks().rank() * own, length = sizes().length;
+  const TokenBatch batch = batch_.part(first, own);
+  const DrawPlace draws{.seed = trainer_.recipe_.seed, .step = step, .first_unit = first * length};
+  LanguageModel::Output out = model().forward(
+      batch.inputs, &draws,
+      sizes().recompute_activations ? LanguageModel::Activations::kRecomputed : LanguageModel::Activations::kKept,
+      &trainer_.expert_clock_);
+  const LanguageModelShape& shape = model().shape();
+  TaskLoss result{.loss = loss_of(out.logits, batch), .routed = {}, .work = {}};
+  count_work(batch, out.routed, result);
+  count_adapted(out.adapted);
+  if (several_.defined()) note_sequences(first, out.routed);
+  result.routed.router = out.adapted.empty() ? shape.router : shape.routing();
+  if (shape.router_training.select) result.routed.router.select = *shape.router_training.select;
+  if (losses_.sequence_balance != 0.0f) {
+    result.routed.group_of_unit = at::arange(batch.inputs.numel()).div(length, "floor");
+    result.routed.groups = own;
+  }
+  result.routed.routed = std::move(out.adapted.empty() ? out.routed : out.adapted);
+  return result;
 }
 
-void Trainer::note_sequences(std::int64_t first, const std::vector<RoutedUnits>& routed) {
-  auto counts = several_.accessor<float, 2>();
-  for (std::size_t routing = 0; routing < routed.size(); ++routing) {
-    const RoutePlan& plan = routed[routing].asked();
-    for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
-      if (plan.experts_of(unit).size() > 1)
-        counts[first + unit / recipe_.batch.length][static_cast<std::int64_t>(routing)] += 1.0f;
-    }
-  }
-}
-
-void Trainer::count_adapted(const std::vector<RoutedUnits>& adapted, double share, StepReport& report) const {
-  for (const RoutedUnits& routed : adapted) {
-    const RoutePlan& plan = routed.plan;
-    const double of_row = share / static_cast<double>(adapted.size()) / static_cast<double>(plan.units());
-    report.adapter_experts += static_cast<double>(plan.slots()) * of_row;
-    for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
-      if (std::ssize(plan.experts_of(unit)) == model_->shape().routing().experts) report.adapter_all += of_row;
-    }
-  }
-}
-
-// All ranks' rows are added up first: a step costs what it costs one process.
-Ledger Trainer::count_work(const TokenBatch& batch, const std::vector<RoutedUnits>& routed,
-                           std::vector<at::Tensor>& load) {
-  const LanguageModelShape& shape = model_->shape();
+// Of all ranks' rows together: a step costs what it costs one process.
+void Trainer::LanguageTask::count_work(const TokenBatch& batch, const std::vector<RoutedUnits>& routed,
+                                       TaskLoss& out) const {
+  const LanguageModelShape& shape = model().shape();
   const auto layers = static_cast<std::int64_t>(routed.size());
   const std::int64_t experts = shape.router.experts;
   at::Tensor counts = at::zeros({layers * experts + 1}, at::kDouble);
@@ -175,51 +150,82 @@ Ledger Trainer::count_work(const TokenBatch& batch, const std::vector<RoutedUnit
     counts.narrow(0, layer * experts, experts).copy_(load_of_experts(units.asked(), shape.router.experts));
     counts[layers * experts] += static_cast<double>(weighted_slots(shape, units.plan));
   }
-  sum_over_ranks(exchange_, counts);
+  sum_over_ranks(ranks(), counts);
   const at::Tensor rows = counts.narrow(0, 0, layers * experts).reshape({layers, experts}).to(at::kFloat);
-  load.resize(routed.size());
-  for (std::size_t layer = 0; layer < load.size(); ++layer) {
-    const at::Tensor of_layer = rows[static_cast<std::int64_t>(layer)];
-    load[layer] = load[layer].defined() ? load[layer] + of_layer : of_layer;
-  }
+  for (std::int64_t layer = 0; layer < layers; ++layer) out.load.push_back(rows[layer]);
   const auto busy = (rows.narrow(1, 0, shape.weighted_experts()) > 0).sum().item<std::int64_t>();
-  return work_of_batch(shape, batch.inputs.numel() * exchange_.ranks(), batch.inputs.size(1),
-                       static_cast<std::int64_t>(counts[layers * experts].item<double>()), busy,
-                       recipe_.batch.recompute_activations, adapting());
+  out.work = work_of_batch(shape, batch.inputs.numel() * ranks().ranks(), batch.inputs.size(1),
+                           static_cast<std::int64_t>(counts[layers * experts].item<double>()), busy,
+                           sizes().recompute_activations, trainer_.adapting());
 }
 
-void Trainer::mean_of_losses(StepReport& report) {
-  if (exchange_.alone()) return;
+void Trainer::LanguageTask::note_sequences(std::int64_t first, const std::vector<RoutedUnits>& routed) {
+  auto counts = several_.accessor<float, 2>();
+  for (std::size_t routing = 0; routing < routed.size(); ++routing) {
+    const RoutePlan& plan = routed[routing].asked();
+    for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
+      if (plan.experts_of(unit).size() > 1)
+        counts[first + unit / sizes().length][static_cast<std::int64_t>(routing)] += 1.0f;
+    }
+  }
+}
+
+void Trainer::LanguageTask::count_adapted(const std::vector<RoutedUnits>& adapted) {
+  for (const RoutedUnits& routed : adapted) {
+    const RoutePlan& plan = routed.plan;
+    const double of_row = 1.0 / static_cast<double>(sizes().micro_batches) / static_cast<double>(adapted.size()) /
+                          static_cast<double>(plan.units());
+    adapter_experts_ += static_cast<double>(plan.slots()) * of_row;
+    for (std::int64_t unit = 0; unit < plan.units(); ++unit) {
+      if (std::ssize(plan.experts_of(unit)) == model().shape().routing().experts) adapter_all_ += of_row;
+    }
+  }
+}
+
+void Trainer::LanguageTask::complete_gradients(StepReport& report) {
+  if (several_.defined()) {
+    sum_over_ranks(ranks(), several_);
+    trainer_.passes_.note(trainer_.step(), several_);
+  }
+  report.adapter_experts = adapter_experts_, report.adapter_all = adapter_all_;
+  sum_gradients();
+  mean_of_losses(report);
+  const LanguageModelShape& shape = model().shape();
+  if (losses_.orthogonality != 0.0f && shape.dense_layers < shape.layers) add_orthogonality(report);
+}
+
+/// Of all ranks, each of whose losses is the mean of its part.
+void Trainer::LanguageTask::sum_gradients() {
+  if (ranks().alone()) return;
+  if (model().parted()) {
+    return sum_parted_gradients(parameters(), *model().share(), 1.0f / static_cast<float>(ranks().ranks()));
+  }
+  at::Tensor gradients = parameters().gradients();
+  sum_over_ranks(ranks(), gradients);
+  gradients.mul_(1.0 / ranks().ranks());
+}
+
+void Trainer::LanguageTask::mean_of_losses(StepReport& report) {
+  if (ranks().alone()) return;
   double* const losses[] = {&report.loss,        &report.balance,         &report.sequence_balance,
                             &report.z,           &report.entropy,         &report.importance,
                             &report.smooth_load, &report.adapter_experts, &report.adapter_all};
   std::vector<double> values;
   for (const double* loss : losses) values.push_back(*loss);
-  sum_over_ranks(exchange_, std::span<double>(values));
-  for (std::size_t i = 0; i < values.size(); ++i) *losses[i] = values[i] / exchange_.ranks();
-}
-
-/// Of all ranks, each of whose losses is the mean of its part.
-void Trainer::sum_gradients() {
-  if (exchange_.alone()) return;
-  if (model_->parted()) {
-    return sum_parted_gradients(model_->parameters(), *model_->share(), 1.0f / static_cast<float>(exchange_.ranks()));
-  }
-  at::Tensor gradients = model_->parameters().gradients();
-  sum_over_ranks(exchange_, gradients);
-  gradients.mul_(1.0 / exchange_.ranks());
+  sum_over_ranks(ranks(), std::span<double>(values));
+  for (std::size_t i = 0; i < values.size(); ++i) *losses[i] = values[i] / ranks().ranks();
 }
 
 // Once a step, when finish_gradients() has been: experts' gradients are overwritten in place before that.
-void Trainer::add_orthogonality(double factor, StepReport& report) {
-  const LanguageModelShape& shape = model_->shape();
+void Trainer::LanguageTask::add_orthogonality(StepReport& report) {
+  const LanguageModelShape& shape = model().shape();
   const std::int64_t experts = shape.weighted_experts();
   const double of_layer = 1.0 / static_cast<double>(shape.layers - shape.dense_layers);
   for (std::int64_t layer = shape.dense_layers; layer < shape.layers; ++layer) {
-    const LanguageModel::Block& block = model_->blocks()[static_cast<std::size_t>(layer)];
+    const LanguageModel::Block& block = model().blocks()[static_cast<std::size_t>(layer)];
     const at::Tensor loss = orthogonality_loss(
         at::cat({block.expert_gate_up.reshape({experts, -1}), block.expert_down.reshape({experts, -1})}, 1));
-    (loss * (factor * of_layer)).backward();
+    (loss * (losses_.orthogonality * of_layer)).backward();
     report.orthogonality += loss.item<double>() * of_layer;
   }
   report.work += work_of_orthogonality(shape);
@@ -277,74 +283,24 @@ TokenBatch Trainer::next_batch() {
 
 StepReport Trainer::train_step() {
   const double began = processor_seconds(), experts_before = expert_clock_.seconds();
-  const BatchOptions& sizes = recipe_.batch;
   const double share = share_done();
   enter_stage(share);
   const Scalars scalars = scalars_at(recipe_, share);
   if (!(scalars.router_training == model_->shape().router_training))
     model_->set_routing(model_->shape().router, scalars.router_training);
-  Parameters& parameters = model_->parameters();
-  const TokenBatch batch = next_batch();
-  if (sizes.order.asks_statistics()) several_ = at::zeros({sizes.sequences, passes_.routings()}, at::kFloat);
-  StepReport report{.step = step() + 1};
-  report.learning_rate =
-      static_cast<double>(scalars.optimizer.learning_rate) * learning_rate_share(recipe_.schedule, position());
-  std::vector<at::Tensor> load;
-  parameters.clear_gradients();
-  const std::int64_t part = sizes.sequences / sizes.micro_batches, own = part / exchange_.ranks();
-  for (std::int64_t i = 0; i < sizes.micro_batches; ++i) {
-    const std::int64_t first = i * part + exchange_.rank() * own;
-    const DrawPlace draws{.seed = recipe_.seed, .step = step(), .first_unit = first * sizes.length};
-    add_micro_batch(batch.part(first, own), scalars.losses, draws, report, load);
-  }
-  if (several_.defined()) {
-    sum_over_ranks(exchange_, several_);
-    passes_.note(step(), several_);
-  }
-  parameters.finish_gradients();
-  sum_gradients();
-  mean_of_losses(report);
-  if (scalars.losses.orthogonality != 0.0f && model_->shape().dense_layers < model_->shape().layers) {
-    add_orthogonality(scalars.losses.orthogonality, report);
-  }
-  for (std::size_t p = 0; p < frozen_.size(); ++p) {
-    if (frozen_[p]) parameters.all()[p].value.grad().zero_();  // the norm is that of what moves
-  }
-  const double update_began = processor_seconds();
-  report.gradient_norm =
-      model_->parted() ? parted_gradient_norm(parameters, *model_->share()) : gradient_norm(parameters);
-  check_finite(report, batch);
-  const double clip = scalars.optimizer.clip_norm;
-  const double scale = clip > 0.0 && report.gradient_norm > clip ? clip / report.gradient_norm : 1.0;
-  update(optimizer_, scalars.optimizer, parameters, report.learning_rate, scale, frozen_);
-  report.update_seconds = processor_seconds() - update_began;
-  std::int64_t moving = 0;
-  for (std::size_t p = 0; p < parameters.all().size(); ++p) {
-    if (frozen_.empty() || !frozen_[p]) moving += parameters.all()[p].whole_count();
-  }
-  report.work += work_of_update(scalars.optimizer, moving);
-  balance(scalars.losses, load, report);
+  LanguageTask task(*this, scalars);
+  StepReport report = run_step(task, optimizer_,
+                               {.losses = scalars.losses,
+                                .optimizer = scalars.optimizer,
+                                .learning_rate = static_cast<double>(scalars.optimizer.learning_rate) *
+                                                 learning_rate_share(recipe_.schedule, position()),
+                                .parts = recipe_.batch.micro_batches,
+                                .frozen = frozen_,
+                                .ranks = exchange_});
   ledger_ += report.work;
   report.seconds = processor_seconds() - began;
   report.expert_seconds = expert_clock_.seconds() - experts_before;
   return report;
-}
-
-void Trainer::balance(const LossOptions& losses, const std::vector<at::Tensor>& load, StepReport& report) {
-  const std::vector<LanguageModel::RouterPlace> routers = model_->routers();
-  for (const LanguageModel::RouterPlace& router : routers) {
-    at::Tensor rows = load[router.routed[0]];
-    for (std::size_t i = 1; i < router.routed.size(); ++i) rows = rows + load[router.routed[i]];
-    at::Tensor bias = router.selection_bias;
-    if (losses.bias_rate > 0.0f) {
-      update_selection_bias(bias, rows, bias_rate_at(losses, step()), losses.bias_update);
-    }
-    rows = rows.to(at::kDouble).contiguous();
-    const double mean = rows.mean().item<double>(), layers = static_cast<double>(routers.size());
-    if (mean > 0.0) report.busiest += rows.max().item<double>() / mean / layers;
-    report.idle += (rows == 0).to(at::kDouble).mean().item<double>() / layers;
-    report.load.emplace_back(rows.data_ptr<double>(), rows.data_ptr<double>() + rows.numel());
-  }
 }
 
 std::int64_t Trainer::state_bytes() const {

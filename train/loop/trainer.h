@@ -18,28 +18,11 @@
 #include "train/loop/ledger.h"
 #include "train/loop/optimizer.h"
 #include "train/loop/recipe.h"
+#include "train/loop/task.h"
 #include "train/nn/language_model.h"
 #include "train/parallel/exchange.h"
 
 namespace junto {
-
-/// Of one step, of all processes; losses are means over its micro-batches.
-struct StepReport {
-  std::int64_t step = 0;  // updates done, this one included
-  double loss = 0.0;      // cross entropy, nats a token
-  double balance = 0.0, sequence_balance = 0.0, z = 0.0, entropy = 0.0;
-  double importance = 0.0, smooth_load = 0.0, orthogonality = 0.0;
-  double gradient_norm = 0.0;  // before clipping
-  double learning_rate = 0.0;
-  double busiest = 0.0;  // mean over routed layers: rows of the busiest expert / mean rows of an expert
-  double idle = 0.0;     // mean over routed layers: share of experts without rows
-  Ledger work = {};      // what the step executed
-  // Of the processor: the step, its feed-forward networks of all kinds, norm of the gradients and update.
-  double seconds = 0.0, expert_seconds = 0.0, update_seconds = 0.0;
-  std::vector<std::vector<double>> load = {};  // [routed layers][experts]: rows
-  double adapter_experts = 0.0;                // of routed adapters, mean over layers: experts that a row takes
-  double adapter_all = 0.0;                    // and share of rows that take all
-};
 
 class Trainer {
  public:
@@ -84,17 +67,10 @@ class Trainer {
   bool done() const { return is_over(recipe_.schedule, position()) || stopped_early(); }
 
  private:
-  void add_micro_batch(const TokenBatch& batch, const LossOptions& losses, const DrawPlace& draws, StepReport& report,
-                       std::vector<at::Tensor>& load);
-  Ledger count_work(const TokenBatch& batch, const std::vector<RoutedUnits>& routed, std::vector<at::Tensor>& load);
-  void count_adapted(const std::vector<RoutedUnits>& adapted, double share, StepReport& report) const;
+  /// Language modelling as a task of one step (trainer.cc).
+  class LanguageTask;
   void go_on_from(const std::string& path, bool other_budget);
-  void mean_of_losses(StepReport& report);
-  void note_sequences(std::int64_t first, const std::vector<RoutedUnits>& routed);
-  void sum_gradients();
-  void add_orthogonality(double factor, StepReport& report);
-  void balance(const LossOptions& losses, const std::vector<at::Tensor>& load, StepReport& report);
-  void check_finite(const StepReport& report, const TokenBatch& batch) const;
+  [[noreturn]] void keep_diverged(const StepReport& report, const TokenBatch& batch) const;
   std::shared_ptr<const ExpertShare> share_of(const PlacementGrid& grid, const LanguageModelShape& shape) const;
   /// Values, moments and average; undefined where there are none.
   using FlatState = std::array<at::Tensor, 4>;
@@ -111,7 +87,6 @@ class Trainer {
   Recipe recipe_;
   PlacementGrid grid_;
   SequencePasses passes_;
-  at::Tensor several_;  // [batch.sequences, routings] of the step, where the order asks: tokens of several experts
   std::unique_ptr<LanguageModel> model_;
   Optimizer optimizer_;
   Ledger ledger_;

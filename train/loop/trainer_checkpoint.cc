@@ -2,39 +2,15 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
-#include <cstring>
 
 #include "base/error.h"
 #include "format/safetensors.h"
+#include "train/loop/checkpoint_tensors.h"
 #include "train/loop/trainer.h"
 #include "train/parallel/parted_parameters.h"
 
 namespace junto {
 namespace {
-
-TensorToWrite stored(std::string name, const at::Tensor& values, DType type = DType::kF32) {
-  const at::Tensor kept = values.detach().contiguous();
-  return {.name = std::move(name), .type = type, .shape = kept.sizes().vec(), .produce = [kept](const ByteSink& sink) {
-            sink({static_cast<const std::byte*>(kept.data_ptr()), kept.nbytes()});
-          }};
-}
-
-void restore(const SafetensorsFile& file, const std::string& path, const std::string& name, const at::Tensor& into) {
-  const Tensor* found = file.tensors.find(name);
-  if (found == nullptr) fail(path, tensor_label(name) + " is missing");
-  if (found->type != DType::kF32 || found->shape != into.sizes().vec()) {
-    fail(path, tensor_label(name) + " is " + to_string(found->shape) + ", expected " + to_string(into.sizes().vec()) +
-                   " of F32");
-  }
-  std::memcpy(into.data_ptr(), found->bytes.data(), found->bytes.size());
-}
-
-std::string metadata_of(const SafetensorsFile& file, const std::string& path, std::string_view key) {
-  for (const auto& [name, text] : file.metadata) {
-    if (name == key) return text;
-  }
-  fail(path, "metadata has no " + std::string(key) + ", expected a checkpoint of junto train");
-}
 
 /// What must be the same for a checkpoint to go on, and what it holds: all but where it is written and how often, and
 /// how many processes train it.
@@ -50,8 +26,7 @@ Json what_counts(Json recipe) {
 
 }  // namespace
 
-void Trainer::check_finite(const StepReport& report, const TokenBatch& batch) const {
-  if (std::isfinite(report.loss) && std::isfinite(report.gradient_norm)) return;
+void Trainer::keep_diverged(const StepReport& report, const TokenBatch& batch) const {
   const std::string path = recipe_.run.folder + "/diverged.safetensors";
   if (exchange_.rank() == 0) {
     write_safetensors(path,
@@ -102,7 +77,7 @@ std::vector<std::pair<std::string, at::Tensor>> Trainer::state_tensors(const Fla
     shape[0] = part.rows;
     out.emplace_back(parameters.all()[p].name, state[0].narrow(0, part.offset, part.rows * part.row_size).view(shape));
   }
-  for (const LanguageModel::RouterPlace& router : model_->routers()) {
+  for (const RouterPlace& router : model_->routers()) {
     if (router.selection_bias.defined()) out.emplace_back(router.bias_name, router.selection_bias);
   }
   constexpr std::array<const char*, 4> kNames = {"", "optimizer.first", "optimizer.second", "optimizer.average"};

@@ -216,7 +216,7 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::
   }
 }
 
-std::vector<LanguageModel::RouterPlace> LanguageModel::routers() const {
+std::vector<RouterPlace> LanguageModel::routers() const {
   std::vector<RouterPlace> places;
   std::size_t routed = 0;
   for (std::int64_t layer = shape_.dense_layers; layer < shape_.layers; ++layer) {

@@ -104,12 +104,7 @@ class LanguageModel {
     std::array<LinearAdapter, kLinearLayers> adapters;
   };
 
-  /// A router and where its plans stand in Output::routed.
-  struct RouterPlace {
-    std::string bias_name;      // of its selection bias in a checkpoint: "blk.3.exp_probs_b.bias"
-    at::Tensor selection_bias;  // [E], undefined where the spec has none
-    std::vector<std::size_t> routed;
-  };
+  /// Where their plans stand in Output::routed.
   std::vector<RouterPlace> routers() const;
 
   /// Whether adapters are computed from now on; at first they are.

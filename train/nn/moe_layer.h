@@ -61,6 +61,13 @@ struct MoeParameters {
   bool parted() const { return share != nullptr && share->parted(); }
 };
 
+/// A router, and where its plans stand among all routings of a batch.
+struct RouterPlace {
+  std::string bias_name;      // of its selection bias in a checkpoint: "blk.3.exp_probs_b.bias"
+  at::Tensor selection_bias;  // [E], undefined where the spec has none
+  std::vector<std::size_t> routed;
+};
+
 /// The parameters to be made, named as the engine names tensors where it has them, after `prefix` ("blk.3.").
 /// `carried_experts`: E of the routing below, whose logits a gating residual reads; 0: there is none. Matrices have
 /// `deviation`, those whose output joins the residual stream `residual_deviation`, LoRA's begin at 0 there.
