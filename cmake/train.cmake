@@ -78,5 +78,13 @@ function(junto_train)
     add_dependencies(train_test junto junto-train)
     # Threads that wait for work spin otherwise, beside other tests.
     set_tests_properties(train PROPERTIES ENVIRONMENT OMP_WAIT_POLICY=passive)
+    # Tasks that are no language models, as a project of one's own would have them; scripts/fetch-data brings what they learn.
+    foreach(task image_experts multi_gate)
+      add_executable(example_${task} ${junto_SOURCE_DIR}/examples/tasks/${task}.cc)
+      target_link_libraries(example_${task} PRIVATE junto_train)
+      junto_options(example_${task})
+      add_test(NAME example_${task} COMMAND example_${task})
+      set_tests_properties(example_${task} PROPERTIES TIMEOUT 300 ENVIRONMENT OMP_WAIT_POLICY=passive)
+    endforeach()
   endif()
 endfunction()
