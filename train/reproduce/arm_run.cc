@@ -16,8 +16,9 @@ namespace {
 constexpr std::size_t kTokensKept = 2048;  // of each domain
 constexpr std::size_t kMaxNotesBytes = std::size_t{1} << 28;
 
-double bits(double nats) {
-  return nats / std::numbers::ln2;
+/// Bits a byte of `nats` a token.
+double bits(double nats, const DomainText& text) {
+  return nats / std::numbers::ln2 / text.bytes_per_token;
 }
 
 std::int64_t routed_layers(const LanguageModelShape& shape) {
@@ -48,18 +49,19 @@ Json point_of(const StepReport& report, const Trainer& trainer, const Ledger& be
 Json tune_point(const Trainer& trainer, const Experiment& experiment, const std::vector<DomainText>& texts,
                 Measured& before) {
   const BatchOptions& batch = trainer.recipe().batch;
-  double loss = 0.0;
+  const auto domains = static_cast<double>(texts.size());
+  double loss = 0.0, bits_per_byte = 0.0;
   Measured all;
   for (const DomainText& text : texts) {
     const Measured found = measure(trainer.model(), text.tune, experiment.tune_spans, batch.sequences, batch.length);
-    loss += found.loss;
+    loss += found.loss / domains;
+    bits_per_byte += bits(found.loss, text) / domains;
     add(all, found);
   }
-  loss /= static_cast<double>(texts.size());
   const Json point = {{"step", trainer.step()},
                       {"flops", trainer.ledger().flops},
                       {"loss", loss},
-                      {"bits_per_byte", bits(loss)},
+                      {"bits_per_byte", bits_per_byte},
                       {"churn", churn(before, all)},
                       {"expert_cosine", expert_cosine(trainer.model())}};
   before = std::move(all);
@@ -110,18 +112,17 @@ void read_test(const Trainer& trainer, const Experiment& experiment, const std::
   const BatchOptions& batch = trainer.recipe().batch;
   Json& metrics = row["metrics"];
   Measured all;
-  double loss = 0.0, corrupted = 0.0;
+  const auto domains = static_cast<double>(texts.size());
+  double bits_per_byte = 0.0, corrupted = 0.0;
   std::vector<double> token_loss, token_experts;
   for (const DomainText& text : texts) {
     const auto read = [&](const Corruption& corruption) {
       return measure(trainer.model(), text.test, experiment.test_spans, batch.sequences, batch.length, corruption);
     };
     const Measured found = read({});
-    metrics["bits_per_byte." + text.domain] = bits(found.loss);
-    loss += found.loss / static_cast<double>(texts.size());
-    if (experiment.corruption.share > 0.0) {
-      corrupted += read(experiment.corruption).loss / static_cast<double>(texts.size());
-    }
+    metrics["bits_per_byte." + text.domain] = bits(found.loss, text);
+    bits_per_byte += bits(found.loss, text) / domains;
+    if (experiment.corruption.share > 0.0) corrupted += bits(read(experiment.corruption).loss, text) / domains;
     double experts = 0.0;
     for (std::size_t routing = 0; routing < found.load.size(); ++routing) experts += experts_per_token(found, routing);
     if (!found.load.empty())
@@ -131,10 +132,10 @@ void read_test(const Trainer& trainer, const Experiment& experiment, const std::
     token_experts.insert(token_experts.end(), found.token_experts.begin(), found.token_experts.begin() + kept);
     add(all, found);
   }
-  metrics["bits_per_byte"] = bits(loss);
+  metrics["bits_per_byte"] = bits_per_byte;
   if (experiment.corruption.share > 0.0) {
-    metrics["corrupted_bits_per_byte"] = bits(corrupted);
-    metrics["corruption_bits"] = bits(corrupted - loss);
+    metrics["corrupted_bits_per_byte"] = corrupted;
+    metrics["corruption_bits"] = corrupted - bits_per_byte;
   }
   row["test_tokens"] = all.tokens;
   row["token_loss"] = std::move(token_loss);

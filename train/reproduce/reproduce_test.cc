@@ -27,9 +27,9 @@ std::string contents(const std::string& path) {
 class Reproduce : public testing::Test {
  protected:
   /// `slug` and more arguments; standard output and error go to the files out and err.
-  int run(const std::string& arguments) const {
+  int run(const std::string& arguments, const std::string& systems = "systems") const {
     const std::string command = std::string(JUNTO_TRAIN_BINARY) + " reproduce " + arguments + " --systems " +
-                                JUNTO_SOURCE_DIR "/systems --runs " + directory_.path("runs") + " >" +
+                                JUNTO_SOURCE_DIR "/" + systems + " --runs " + directory_.path("runs") + " >" +
                                 directory_.path("out") + " 2>" + directory_.path("err");
     const int status = std::system(command.c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -61,6 +61,17 @@ TEST_F(Reproduce, EverySystemSmokes) {
     EXPECT_TRUE(metrics.contains("order_saves"));
     EXPECT_NE(contents(directory_.path("out")).find("training device rows"), std::string::npos);
   }
+}
+
+// The table of models/README.md: its tokens are of several bytes.
+TEST_F(Reproduce, BitsAreOfBytesWhateverATokenIs) {
+  ASSERT_EQ(run("mini-table --smoke", "recipes"), 0) << err();
+  const Json trained = result("mini-table").at("arms")[0].at("runs")[0];
+  const double bits_a_token = trained.at("curve").at("loss").back().get<double>() / std::log(2.0);
+  const double bits_a_byte = trained.at("metrics").at("bits_per_byte");
+  EXPECT_GT(bits_a_token, 9.0);  // of 4,096 tokens, after four steps
+  EXPECT_GT(bits_a_byte, 0.15 * bits_a_token);
+  EXPECT_LT(bits_a_byte, 0.6 * bits_a_token);
 }
 
 TEST_F(Reproduce, FinishedRunsAreKeptAndVerifyToTheBit) {

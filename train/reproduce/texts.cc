@@ -33,8 +33,12 @@ DomainText read_domain(const Experiment& experiment, const TextFile& file, bool 
   Json options = experiment.recipe.value("data", Json::object());
   options["files"] = {text.path};
   if (held_out) options["validation_share"] = 0.0;
-  TokenText read = read_token_text(parse_token_text(options, experiment.slug), length);
+  const TokenTextOptions what = parse_token_text(options, experiment.slug);
+  TokenText read = read_token_text(what, length);
   text.end_of_text = read.end_of_text;
+  const bool tokens_are_bytes = what.tokenizer.empty() && what.vocabulary == 0;
+  if (!tokens_are_bytes && !read.validation.empty())
+    text.bytes_per_token = static_cast<double>(read.validation_bytes) / static_cast<double>(read.validation.size());
   const bool paths = !read.train_paths.empty();
   if (held_out) {
     if (!paths) fail(text.path, "is held_out and no trace, expected texts to test alone with traces");

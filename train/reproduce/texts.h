@@ -18,6 +18,7 @@ struct DomainText {
   TokenIds tune = {}, test = {};  // documents of the trainer's validation part, each followed by end_of_text
   std::int32_t end_of_text = 0;
   std::int64_t tune_documents = 0, test_documents = 0;
+  double bytes_per_token = 1.0;                 // of its documents to tune and test; 1 where tokens are bytes
   PathLabels tune_paths = {}, test_paths = {};  // of traces
   bool held_out = false;                        // all of it tests
 };
