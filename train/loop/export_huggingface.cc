@@ -25,7 +25,7 @@ Kind kind_of(const LanguageModelShape& shape, const std::string& folder) {
     fail(folder, "not written: no architecture of transformers has " + what + "; model.gguf has it");
   };
   if (shape.norms != BlockNorms::kPre) refuse("norms on residual sums like these");
-  if (shape.dense_layers == shape.layers) return shape.qk_norm ? Kind::kQwen3 : Kind::kLlama;
+  if (!shape.routes()) return shape.qk_norm ? Kind::kQwen3 : Kind::kLlama;
   const RouterSpec& router = shape.router;
   const auto* top_k = std::get_if<TopK>(&router.select);
   if (top_k == nullptr || router.score != Score::kSoftmax || router.selection_bias || router.scale != 1.0f)
@@ -42,7 +42,7 @@ Kind kind_of(const LanguageModelShape& shape, const std::string& folder) {
   if (!renormalised && router.weigh != Weigh::kRaw) refuse("a router of " + to_json(router).dump());
   if (shape.qk_norm) return Kind::kQwen3Moe;
   if (!renormalised) refuse("raw weights without norms of q and k");
-  if (shape.dense_layers > 0) refuse("dense layers and no norms of q and k");
+  if (shape.routed_count() < shape.layers) refuse("dense layers and no norms of q and k");
   return Kind::kMixtral;
 }
 
@@ -89,7 +89,9 @@ Json config_of(const LanguageModelShape& shape, Kind kind, std::int32_t end_of_t
   config["norm_topk_prob"] = shape.router.weigh == Weigh::kRenormalised;
   config["decoder_sparse_step"] = 1;
   Json dense = Json::array();
-  for (std::int64_t layer = 0; layer < shape.dense_layers; ++layer) dense.push_back(layer);
+  for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
+    if (!shape.routed(layer)) dense.push_back(layer);
+  }
   config["mlp_only_layers"] = dense;
   return config;
 }

@@ -24,7 +24,7 @@ TokenText bytes() {
 
 TEST(ExportHuggingface, TheEngineReadsTheDirectoryWithTheTrainersLogits) {
   const TestDirectory directory;
-  std::vector<std::pair<std::string, LanguageModelShape>> shapes(5, {"qwen3_moe", small_shape()});
+  std::vector<std::pair<std::string, LanguageModelShape>> shapes(6, {"qwen3_moe", small_shape()});
   shapes[1].second.router.weigh = Weigh::kRaw;
   shapes[1].second.dense_layers = 1;
   shapes[1].second.dense_width = 40;
@@ -37,6 +37,8 @@ TEST(ExportHuggingface, TheEngineReadsTheDirectoryWithTheTrainersLogits) {
   shapes[4] = shapes[3];
   shapes[4].first = "llama";
   shapes[4].second.qk_norm = false;
+  shapes[5].second.routed_layers = {1};
+  shapes[5].second.dense_width = 40;
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     SCOPED_TRACE(shapes[i].first + " " + std::to_string(i));
     LanguageModel model(shapes[i].second, 3);

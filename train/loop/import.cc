@@ -114,15 +114,20 @@ class Reader {
 
   void add_networks(LanguageModelShape& shape) const {
     const std::vector<BlockSpec>& blocks = source_.config.blocks;
-    shape.dense_layers = 0;
-    while (shape.dense_layers < shape.layers && !blocks[static_cast<std::size_t>(shape.dense_layers)].routed)
-      ++shape.dense_layers;
-    if (shape.dense_layers > 0) shape.dense_width = find("blk.0.ffn_up.weight").rows();
-    for (std::int64_t layer = shape.dense_layers; layer < shape.layers; ++layer) {
+    shape.routed_layers.emplace();
+    for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
       const BlockSpec& block = blocks[static_cast<std::size_t>(layer)];
+      if (!block.routed) {
+        const std::int64_t width = find("blk." + std::to_string(layer) + ".ffn_up.weight").rows();
+        require(shape.dense_width == 0 || shape.dense_width == width, "dense layers of one width");
+        shape.dense_width = width;
+        continue;
+      }
+      shape.routed_layers->push_back(layer);
       const MoeSpec& moe = block.moe;
-      require(block.routed && !block.dense, "dense layers before all routed ones");
-      require(moe == blocks[static_cast<std::size_t>(shape.dense_layers)].moe, "the same experts in all routed layers");
+      require(!block.dense, "experts alone in routed layers");
+      require(moe == blocks[static_cast<std::size_t>(shape.first_routed())].moe,
+              "the same experts in all routed layers");
       require(!moe.shared_gate && !moe.output_bias && moe.join_after == 0, "experts that are added up");
       for (const ExpertKind& kind : moe.kinds) require(kind == ExpertKind(), "feed-forward experts");
       require(moe.rounds == Rounds() && moe.router_back == 0, "one round, routed by what the experts read");
@@ -134,11 +139,20 @@ class Reader {
     for (const BlockSpec& block : blocks) {
       require((block.routed ? block.moe.activation : block.ffn.activation) == Activation{}, "SwiGLU");
     }
-    if (shape.dense_layers == shape.layers) return;
-    const std::string prefix = "blk." + std::to_string(shape.dense_layers) + ".";
+    put_dense_layers_first(shape);
+    if (!shape.routes()) return;
+    const std::string prefix = "blk." + std::to_string(shape.first_routed()) + ".";
     const Tensor* stacked = lookup(prefix + "ffn_up_exps.weight");
     shape.expert_width = stacked != nullptr ? stacked->shape[1] : find(prefix + "ffn_up.0.weight").rows();
     if (const Tensor* shared = lookup(prefix + "ffn_up_shexp.weight")) shape.shared_width = shared->rows();
+  }
+
+  /// The shorter way to say it, where dense layers are the first.
+  static void put_dense_layers_first(LanguageModelShape& shape) {
+    const std::int64_t dense = shape.layers - shape.routed_count();
+    if (shape.routes() && shape.first_routed() != dense) return;
+    shape.routed_layers.reset();
+    shape.dense_layers = dense;
   }
 
   const Tensor* lookup(const std::string& name) const {

@@ -37,7 +37,7 @@ void expect_imported(const LanguageModel& model, const std::string& path) {
 
 TEST(Import, WhatWasExportedComesBack) {
   const TestDirectory directory;
-  std::vector<LanguageModelShape> shapes(3, shape_with_theta());
+  std::vector<LanguageModelShape> shapes(4, shape_with_theta());
   shapes[1].shared_width = 16;
   shapes[1].dense_layers = 1;
   shapes[1].dense_width = 40;
@@ -46,6 +46,8 @@ TEST(Import, WhatWasExportedComesBack) {
   shapes[1].router.selection_bias = true;
   shapes[2].dense_layers = 3;
   shapes[2].dense_width = 40;
+  shapes[3].routed_layers = {1};
+  shapes[3].dense_width = 40;
   for (const LanguageModelShape& shape : shapes) {
     LanguageModel model(shape, 3);
     spread_weights(model);
@@ -105,8 +107,16 @@ TEST(Import, WhatCannotBeTrainedIsNamed) {
   EXPECT_NE(error_of([&] { shape_of_checkpoint(checkpoints + "deepseek_v3"); }).find("cannot be trained"),
             std::string::npos);
   EXPECT_GT(shape_of_checkpoint(checkpoints + "mixtral").router.experts, 1);
-  EXPECT_NE(error_of([&] { shape_of_checkpoint(checkpoints + "qwen3_moe"); }).find("expected dense layers before"),
-            std::string::npos);
+}
+
+// Of transformers: its second layer has no experts (mlp_only_layers).
+TEST(Import, ALayerWithoutExpertsMayStandBetweenOthers) {
+  const std::string path = JUNTO_SOURCE_DIR "/testdata/oracles/checkpoints/qwen3_moe";
+  const LanguageModelShape shape = shape_of_checkpoint(path);
+  EXPECT_EQ(shape.routed_layers, (std::vector<std::int64_t>{0, 2}));
+  LanguageModel imported(shape, 1);
+  import_checkpoint(path, imported);
+  expect_equal_logits(imported, path);
 }
 
 }  // namespace

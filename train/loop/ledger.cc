@@ -75,13 +75,12 @@ Ledger work_of_batch(const LanguageModelShape& s, std::int64_t tokens, std::int6
   const double T = static_cast<double>(tokens), D = static_cast<double>(s.hidden);
   const double V = static_cast<double>(s.outputs()), E = s.router.experts;
   const double q = static_cast<double>(s.heads * s.head_dim), kv = static_cast<double>(s.kv_heads * s.head_dim);
-  const double layers = static_cast<double>(s.layers), dense_layers = static_cast<double>(s.dense_layers);
-  const double routed = layers - dense_layers;
+  const double layers = static_cast<double>(s.layers), routed = static_cast<double>(s.routed_count());
   const double expert = expert_flops(s, s.hidden) / 2;
   const double dense_network = static_cast<double>(projected_width(s.activation, s.dense_width) + s.dense_width);
   const double shared_rounds = s.rounds.shared_last ? 1 : s.rounds.count;
   const double dense =
-      D * (dense_layers * dense_network + routed * 3 * static_cast<double>(s.shared_width) * shared_rounds);
+      D * ((layers - routed) * dense_network + routed * 3 * static_cast<double>(s.shared_width) * shared_rounds);
   const double router = router_flops(s, s.hidden);
   const double projections = layers * D * (2 * q + 2 * kv);
   Ledger out;
@@ -102,7 +101,7 @@ Ledger work_of_batch(const LanguageModelShape& s, std::int64_t tokens, std::int6
 }
 
 Ledger work_of_orthogonality(const LanguageModelShape& shape) {
-  const double experts = shape.weighted_experts(), layers = static_cast<double>(shape.layers - shape.dense_layers);
+  const double experts = shape.weighted_experts(), layers = static_cast<double>(shape.routed_count());
   const double values = expert_flops(shape, shape.hidden) / 2;  // of one expert
   Ledger out;
   out.work.losses = 3.0 * layers * 2 * experts * experts * values;  // all cosines, and backward twice that

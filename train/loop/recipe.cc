@@ -285,7 +285,7 @@ Recipe parse_recipe(const Json& json, std::string_view where) {
   recipe.placement = parse_placement_grid(part("placement", "How several processes are laid out"), where, "placement");
   const Json& losses = part("losses", "Factors of the losses beside cross entropy; 0: none");
   recipe.losses = parse_losses(losses, recipe.model, recipe.model.routing(), where);
-  if (recipe.model.adapters_route() && recipe.model.dense_layers < recipe.model.layers && !fields.recording())
+  if (recipe.model.adapters_route() && recipe.model.routes() && !fields.recording())
     parse_losses(losses, recipe.model, recipe.model.router, where);  // before adapters train
   recipe.optimizer = parse_optimizer(part("optimizer", "How weights follow gradients"), where);
   recipe.schedule = parse_schedule(part("schedule", "How long, and the learning rate over it"), where);
@@ -303,7 +303,7 @@ Recipe parse_recipe(const Json& json, std::string_view where) {
   check_ramps(recipe, where);
   if (recipe.schedule.patience > 0 && (recipe.run.evaluate_every == 0 || recipe.data.validation_share == 0.0f))
     fields.fail_at("schedule.patience", "set, expected evaluations (run.evaluate_every, data.validation_share)");
-  if (recipe.batch.order.asks_statistics() && recipe.model.dense_layers == recipe.model.layers)
+  if (recipe.batch.order.asks_statistics() && !recipe.model.routes())
     fields.fail_at("batch.order", "by routing, expected drawn or shuffled where no layer routes");
   if (recipe.batch.length > recipe.model.context) {
     fields.fail_at("batch.length", std::to_string(recipe.batch.length) + ", expected 1.." +

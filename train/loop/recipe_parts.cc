@@ -25,8 +25,7 @@ void check_parted_experts(const Recipe& recipe, const PlacementGrid& grid, const
   const auto refuse = [&](bool wrong, const std::string& found, const std::string& expected) {
     if (wrong) fail("recipe", found + ", expected " + expected + " with " + field + ".experts above 1");
   };
-  const bool routed = recipe.model.dense_layers < recipe.model.layers;
-  const int experts = routed ? recipe.model.weighted_experts() : 0;
+  const int experts = recipe.model.routes() ? recipe.model.weighted_experts() : 0;
   refuse(grid.experts > experts, field + ".experts is " + std::to_string(grid.experts),
          "at most " + std::to_string(experts) + ", the experts with weights of a layer,");
   refuse(recipe.optimizer.kind == OptimizerOptions::Kind::kAdafactor, "optimizer.kind is adafactor", "another");
@@ -58,7 +57,7 @@ PlacementGrid check_parts(const Recipe& recipe, int ranks) {
                        std::to_string(recipe.batch.micro_batches) + " micro-batches, expected a multiple of " +
                        std::to_string(ranks) + " in each" + processes);
   }
-  if (recipe.model.dense_layers == recipe.model.layers) return begin;
+  if (!recipe.model.routes()) return begin;
   check_units_do_not_compete(recipe.model.router, recipe.model.router_training, "model.", processes);
   for (std::size_t i = 0; i < recipe.stages.size(); ++i) {
     const StageState now = stage_at(recipe.stages, recipe.model, recipe.stages[i].from);

@@ -220,6 +220,7 @@ const std::vector<std::vector<std::string>> kRight = {
     {"optimizer={\"kind\":\"adafactor\",\"relative_step\":false,\"clip_update\":2,\"beta1\":0.9}"},
     {"batch.order={\"kind\":\"shuffled\",\"pass_sequences\":64}"},
     {"batch.order.kind=similar_routing"},
+    {"model.routed_layers=[1,3]", "model.dense_width=64"},
     {"model.dense_layers=4", "model.dense_width=64", "data.vocabulary=300", "data.end_of_text=\"\""},
     {"adapters={\"targets\":[\"q_proj\",\"v_proj\"],\"from\":0.5}"},
     {"adapters={\"targets\":[\"o_proj\"],\"rank\":2,\"alpha\":4,\"router\":{\"version\":1,\"experts\":4}}",

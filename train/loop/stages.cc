@@ -148,8 +148,7 @@ std::vector<Stage> parse_stages(const std::vector<const Json*>& list, const Lang
     }
     if (stage.router_back.value_or(0) > 0 && model.rounds.count > 1)
       fields.fail_at("router_back", std::to_string(*stage.router_back) + ", expected 0 with several rounds");
-    if ((stage.router || stage.router_training || stage.router_back || stage.experts > 0) &&
-        model.dense_layers == model.layers)
+    if ((stage.router || stage.router_training || stage.router_back || stage.experts > 0) && !model.routes())
       fields.fail_here("names experts, but no layer of the model has any");
     if (stage.experts > model.router.experts && (model.free_experts() > 0 || model.router.logit_residual))
       fields.fail_at("experts", std::to_string(stage.experts) + ", expected none in a model with free experts or a " +

@@ -62,7 +62,7 @@ Trainer::Trainer(Recipe recipe, Exchange& exchange)
       recipe_(fit_to_text(std::move(recipe), text_)),
       grid_(check_parts(recipe_, exchange_.ranks())),
       passes_(recipe_.batch.order, recipe_.batch.sequences, spans_of(text_.train, recipe_.batch.length),
-              (recipe_.model.layers - recipe_.model.dense_layers) * recipe_.model.rounds.count, recipe_.seed),
+              recipe_.model.routed_count() * recipe_.model.rounds.count, recipe_.seed),
       model_(std::make_unique<LanguageModel>(recipe_.model, recipe_.seed, share_of(grid_, recipe_.model))),
       optimizer_(recipe_.optimizer, model_->parameters()) {
   if (recipe_.checkpoint.empty()) return;
@@ -191,7 +191,7 @@ void Trainer::LanguageTask::complete_gradients(StepReport& report) {
   sum_gradients();
   mean_of_losses(report);
   const LanguageModelShape& shape = model().shape();
-  if (losses_.orthogonality != 0.0f && shape.dense_layers < shape.layers) add_orthogonality(report);
+  if (losses_.orthogonality != 0.0f && shape.routes()) add_orthogonality(report);
 }
 
 /// Of all ranks, each of whose losses is the mean of its part.
@@ -220,8 +220,9 @@ void Trainer::LanguageTask::mean_of_losses(StepReport& report) {
 void Trainer::LanguageTask::add_orthogonality(StepReport& report) {
   const LanguageModelShape& shape = model().shape();
   const std::int64_t experts = shape.weighted_experts();
-  const double of_layer = 1.0 / static_cast<double>(shape.layers - shape.dense_layers);
-  for (std::int64_t layer = shape.dense_layers; layer < shape.layers; ++layer) {
+  const double of_layer = 1.0 / static_cast<double>(shape.routed_count());
+  for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
+    if (!shape.routed(layer)) continue;
     const LanguageModel::Block& block = model().blocks()[static_cast<std::size_t>(layer)];
     const at::Tensor loss = orthogonality_loss(
         at::cat({block.expert_gate_up.reshape({experts, -1}), block.expert_down.reshape({experts, -1})}, 1));
@@ -270,7 +271,7 @@ void Trainer::enter_stage(double share) {
 }
 
 std::shared_ptr<const ExpertShare> Trainer::share_of(const PlacementGrid& grid, const LanguageModelShape& shape) const {
-  if (exchange_.alone() || shape.dense_layers == shape.layers) return nullptr;
+  if (exchange_.alone() || !shape.routes()) return nullptr;
   return make_expert_share(placement_of(grid, shape.weighted_experts()), exchange_);
 }
 

@@ -307,6 +307,13 @@ TEST(Recipe, ErrorsNameTheField) {
   EXPECT_EQ(error_with("seed=5"), "no error");
   EXPECT_NE(error_with("model.hiden=5").find("r.json: model: "), std::string::npos);
   EXPECT_NE(error_with("model.hiden=5").find("hidden"), std::string::npos);
+  EXPECT_NE(error_with("model.routed_layers=[0]").find("dense_width is 0, expected the width of dense layers"),
+            std::string::npos);
+  for (const char* wrong : {"[1,0]", "[9]", "[0.5]", "1"}) {
+    EXPECT_NE(error_with(std::string("model.routed_layers=") + wrong)
+                  .find(std::string("routed_layers is ") + wrong + ", expected numbers of layers, 0..1, ascending"),
+              std::string::npos);
+  }
   EXPECT_NE(error_with("model.kv_heads=3").find("kv_heads is 3, expected a divisor of 4"), std::string::npos);
   EXPECT_NE(error_with("model.router.experts=0").find("experts"), std::string::npos);
   EXPECT_NE(error_with("batch.length=33").find("batch.length is 33, expected 1..32"), std::string::npos);

@@ -28,6 +28,27 @@ void read_free_experts(const Json& json, std::string_view where, MoeShape& shape
   fields.finish();
 }
 
+/// [1, 3]: layers with experts, where it is not all after the first dense ones.
+std::optional<std::vector<std::int64_t>> read_routed_layers(JsonFields& fields, std::int64_t layers) {
+  constexpr std::string_view kSchema =
+      R"({"type": "array", "uniqueItems": true, "items": {"type": "integer", "minimum": 0, "maximum": 1048575}})";
+  const Json* list = fields.by_hand("routed_layers", kSchema,
+                                    "Layers with experts, from 0, ascending; without: all after dense_layers");
+  if (list == nullptr) return {};
+  const auto refuse = [&] {
+    fields.fail_at("routed_layers", printable(list->dump()) + ", expected numbers of layers, 0.." +
+                                        std::to_string(layers - 1) + ", ascending");
+  };
+  if (!list->is_array()) refuse();
+  std::vector<std::int64_t> out;
+  for (const Json& one : *list) {
+    const std::int64_t layer = one.is_number_integer() ? one.get<std::int64_t>() : -1;
+    if (layer < 0 || layer >= layers || (!out.empty() && layer <= out.back())) refuse();
+    out.push_back(layer);
+  }
+  return out;
+}
+
 /// Sizes; what they must be together is check_sizes()'s.
 void read_sizes(JsonFields& fields, LanguageModelShape& shape) {
   const auto size = [&](std::string_view key, std::int64_t min, std::int64_t& value, std::string_view about) {
@@ -49,7 +70,8 @@ void read_sizes(JsonFields& fields, LanguageModelShape& shape) {
   fields.read("qk_norm", shape.qk_norm, "RMSNorm of queries and keys per head (Qwen3)");
   fields.read("tied_embeddings", shape.tied_embeddings, "One matrix for embedding and head");
   size("dense_layers", 0, shape.dense_layers, "The first so many layers have no experts");
-  size("dense_width", 0, shape.dense_width, "Width of their feed-forward networks");
+  shape.routed_layers = read_routed_layers(fields, shape.layers);
+  size("dense_width", 0, shape.dense_width, "Width of the feed-forward networks of layers without experts");
   size("expert_width", 0, shape.expert_width, "Hidden width of an expert; needed where a layer routes");
   size("shared_width", 0, shape.shared_width, "Of an expert that all tokens go through; 0: none");
 }
@@ -63,7 +85,9 @@ void check_sizes(const LanguageModelShape& shape, const JsonFields& fields) {
   if (shape.dense_layers > shape.layers) {
     fields.fail_at("dense_layers", number(shape.dense_layers) + ", expected 0.." + number(shape.layers) + " (layers)");
   }
-  if (shape.dense_layers > 0 && shape.dense_width == 0)
+  if (shape.routed_layers && shape.dense_layers > 0)
+    fields.fail_at("routed_layers", "given, expected none beside dense_layers");
+  if (shape.routed_count() < shape.layers && shape.dense_width == 0)
     fields.fail_at("dense_width", "0, expected the width of dense layers");
 }
 
@@ -93,15 +117,14 @@ LanguageModelShape parse_language_model_shape(const Json& json, std::string_view
   if (fields.recording()) parse_router_training(*training, parse_router_spec(*router, where), where);
   if (!fields.finish()) return shape;
   check_sizes(shape, fields);
-  if (shape.dense_layers == shape.layers) {  // nothing routes, and what is said of routers must be right all the same
+  if (!shape.routes()) {  // nothing routes, and what is said of routers must be right all the same
     const RouterSpec unused = router != nullptr ? parse_router_spec(*router, where) : RouterSpec{.experts = 1};
     if (training != nullptr) parse_router_training(*training, unused, where);
     return shape;
   }
   if (shape.expert_width == 0) fields.fail_at("expert_width", "0, expected the width of an expert");
   if (router == nullptr) {
-    fields.fail_at("router",
-                   "missing, expected how " + std::to_string(shape.layers - shape.dense_layers) + " layers route");
+    fields.fail_at("router", "missing, expected how " + std::to_string(shape.routed_count()) + " layers route");
   }
   shape.router = parse_router_spec(*router, where);
   shape.router_training = parse_router_training(training != nullptr ? *training : Json::object(), shape.router, where);
@@ -137,7 +160,7 @@ void check_adapters(const AdapterShape& adapters, const LanguageModelShape& mode
     fail(where, "adapters: targets has " + std::string(name_of(layer)) + ", expected " + std::string(expected));
   };
   for (const LinearLayer layer : {LinearLayer::kGate, LinearLayer::kUp, LinearLayer::kDown})
-    refuse(model.dense_layers < model.layers, layer, "layers of attention alone in a model with experts");
+    refuse(model.routes(), layer, "layers of attention alone in a model with experts");
   refuse(!model.activation.gated, LinearLayer::kGate, "none: activation has no gate");
 }
 
@@ -176,7 +199,7 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::
     if (!pre) norm(prefix + (again ? "ffn_output_norm.weight" : "layer_output_norm.weight"), s.hidden, b.ffn_sum_norm);
     if (again) norm(prefix + "layer_output_norm.weight", s.hidden, b.ffn_second_norm);
     if (s.routed(layer)) {
-      const int carried = layer > s.dense_layers ? s.router.experts : 0;
+      const int carried = layer > s.first_routed() ? s.router.experts : 0;
       b.share = share_;
       request_moe_parameters(s, s.hidden, prefix, carried, kDeviation, residual, b, requests);
     } else {
@@ -194,11 +217,12 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::
   norm("output_norm.weight", s.hidden, output_norm_);
   if (!s.tied_embeddings) matrix("output.weight", {s.outputs(), s.hidden}, head_, kDeviation);
   parameters_ = Parameters(requests, seed);
-  for (std::int64_t layer = s.dense_layers; layer < s.layers; ++layer) {
+  for (std::int64_t layer = 0; layer < s.layers; ++layer) {
+    if (!s.routed(layer)) continue;
     MoeParameters& moe = blocks_[layer];
     moe.gradients = parameters_.write_in_place(moe.expert_gate_up, moe.expert_down);
   }
-  if (s.dense_layers < s.layers) routers_ = compile_routers(s);
+  if (s.routes()) routers_ = compile_routers(s);
   if (s.adapters && s.adapters->router) adapter_router_ = compile_router(*s.adapters->router, {});
 
   const std::int64_t half = s.head_dim / 2;
@@ -219,7 +243,8 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::
 std::vector<RouterPlace> LanguageModel::routers() const {
   std::vector<RouterPlace> places;
   std::size_t routed = 0;
-  for (std::int64_t layer = shape_.dense_layers; layer < shape_.layers; ++layer) {
+  for (std::int64_t layer = 0; layer < shape_.layers; ++layer) {
+    if (!shape_.routed(layer)) continue;
     const std::vector<MoeParameters::Router>& routers = blocks_[layer].routers;
     const std::size_t first = places.size();
     for (std::size_t r = 0; r < routers.size(); ++r) {

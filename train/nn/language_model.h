@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <numeric>
@@ -37,7 +38,8 @@ struct LanguageModelShape : MoeShape {
   bool qk_norm = true;  // RMSNorm of q and k per head, before rotation (Qwen3)
   bool tied_embeddings = true;
   std::int64_t dense_layers = 0;  // the first layers have no experts but one feed-forward network
-  std::int64_t dense_width = 0;   // of theirs
+  std::int64_t dense_width = 0;   // of dense layers' networks
+  std::optional<std::vector<std::int64_t>> routed_layers;  // those with experts, ascending; none: all after the first
   BlockNorms norms = BlockNorms::kPre;
   ResidualRule residual;                       // of routed layers
   std::optional<ResidualRule> first_residual;  // of the first of them, where it differs
@@ -52,14 +54,24 @@ struct LanguageModelShape : MoeShape {
     return path_experts.empty() ? vocabulary
                                 : std::accumulate(path_experts.begin(), path_experts.end(), std::int64_t{0});
   }
-  bool routed(std::int64_t layer) const { return layer >= dense_layers; }
+  bool routed(std::int64_t layer) const {
+    return routed_layers ? std::binary_search(routed_layers->begin(), routed_layers->end(), layer)
+                         : layer >= dense_layers;
+  }
+  std::int64_t routed_count() const { return routed_layers ? std::ssize(*routed_layers) : layers - dense_layers; }
+  bool routes() const { return routed_count() > 0; }
+  /// `layers` where none does.
+  std::int64_t first_routed() const {
+    if (!routed_layers) return dense_layers;
+    return routed_layers->empty() ? layers : routed_layers->front();
+  }
   bool adapters_route() const { return adapters && adapters->router; }
   /// Of Output::routings(), where adapters train.
   const RouterSpec& routing() const { return adapters_route() ? *adapters->router : router; }
   /// The sizes [N, K] of a linear layer of a block; kGate to kDown: of dense ones.
   std::pair<std::int64_t, std::int64_t> size_of(LinearLayer layer) const;
   const ResidualRule& residual_of(std::int64_t layer) const {
-    return layer == dense_layers && first_residual ? *first_residual : residual;
+    return layer == first_routed() && first_residual ? *first_residual : residual;
   }
 };
 

@@ -22,7 +22,7 @@ double bits(double nats, const DomainText& text) {
 }
 
 std::int64_t routed_layers(const LanguageModelShape& shape) {
-  return shape.layers - shape.dense_layers;
+  return shape.routed_count();
 }
 
 /// Of a ledger's rows or, with `before`, of those since.

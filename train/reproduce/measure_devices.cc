@@ -34,7 +34,7 @@ void add_sequence_rows(const LanguageModel& model, const TokenIds& text, std::in
   const at::NoGradGuard guard;
   const LanguageModelShape& shape = model.shape();
   out.experts = shape.weighted_experts();
-  out.routings = (shape.layers - shape.dense_layers) * shape.rounds.count;
+  out.routings = shape.routed_count() * shape.rounds.count;
   for (std::int64_t first = 0; first < spans; first += batch) {
     const TokenBatch tokens = span_batch(text, first, std::min(batch, spans - first), length);
     if (tokens.inputs.numel() == 0) break;

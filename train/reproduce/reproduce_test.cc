@@ -65,7 +65,7 @@ TEST_F(Reproduce, EverySystemSmokes) {
 
 // The table of models/README.md: its tokens are of several bytes.
 TEST_F(Reproduce, BitsAreOfBytesWhateverATokenIs) {
-  ASSERT_EQ(run("mini-table --smoke", "recipes"), 0) << err();
+  ASSERT_EQ(run("mini-table --smoke", "experiments"), 0) << err();
   const Json trained = result("mini-table").at("arms")[0].at("runs")[0];
   const double bits_a_token = trained.at("curve").at("loss").back().get<double>() / std::log(2.0);
   const double bits_a_byte = trained.at("metrics").at("bits_per_byte");
