@@ -55,6 +55,7 @@ function(junto_train)
                      -P ${junto_SOURCE_DIR}/cmake/training_sources.cmake
                      DEPENDS ${sources} ${hashed} ${junto_SOURCE_DIR}/cmake/training_sources.cmake VERBATIM)
   add_library(junto_train STATIC ${sources} ${hash})
+  junto_isa_flags(${sources})
   add_library(junto::train ALIAS junto_train)
   target_link_libraries(junto_train PUBLIC junto_cli)
   junto_torch(junto_train)

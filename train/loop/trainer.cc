@@ -14,6 +14,7 @@
 #include "train/loop/import.h"
 #include "train/loop/recipe_parts.h"
 #include "train/nn/losses.h"
+#include "train/nn/token_loss.h"
 #include "train/parallel/parted_parameters.h"
 #include "train/parallel/total_of_ranks.h"
 
@@ -23,7 +24,7 @@ namespace {
 /// Nats a token. Of paths (ExpertFlow): each expert of each stage is a yes or no of its own, and a token's are summed;
 /// the paper's loss is the mean over them, which the optimiser's steps do not tell apart.
 at::Tensor loss_of(const at::Tensor& logits, const TokenBatch& batch) {
-  if (!batch.paths.defined()) return at::cross_entropy_loss(logits, batch.targets.reshape({-1}));
+  if (!batch.paths.defined()) return token_loss(logits, batch.targets.reshape({-1}));
   const at::Tensor asked = batch.paths.reshape(logits.sizes()).to(logits.scalar_type());
   return at::binary_cross_entropy_with_logits(logits, asked, {}, {}, at::Reduction::Sum) /
          static_cast<double>(logits.size(0));

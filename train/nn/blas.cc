@@ -7,6 +7,8 @@
 #include <cstdlib>
 
 #include "base/thread_pool.h"
+#include "kernels/choose.h"
+#include "train/nn/product_avx512.h"
 
 extern "C" {
 void sgemm_(const char* ta, const char* tb, const int* m, const int* n, const int* k, const float* alpha,
@@ -40,6 +42,14 @@ void row_major(Function function, Transposed transpose_a, Transposed transpose_b
 
 void gemm(Transposed transpose_a, Transposed transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
           const float* a, std::int64_t lda, const float* b, std::int64_t ldb, float beta, float* c, std::int64_t ldc) {
+#if defined(__x86_64__)
+  // Outside a parallel region the BLAS has all threads. A region of one thread is one too: bits are the same.
+  static const bool avx512 = chosen_isa() == Isa::kAvx512;
+  if (avx512 && omp_get_level() > 0 && (beta == 0.0f || beta == 1.0f) && product_avx512_takes(m, n, k)) {
+    return product_avx512(transpose_a == Transposed::kYes, transpose_b == Transposed::kYes, m, n, k, a, lda, b, ldb,
+                          beta == 1.0f, c, ldc);
+  }
+#endif
   row_major<float>(sgemm_, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc);
 }
 

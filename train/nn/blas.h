@@ -11,7 +11,8 @@ enum class Transposed : bool { kNo = false, kYes = true };
 
 /// c [m, n] = beta * c + op(a) op(b), all row-major. op(a) is [m, k], op(b) [k, n]; `lda`, `ldb` and `ldc` are the
 /// distances of rows as stored. With beta 0 the old values of c are not read. Inside a parallel region one thread
-/// computes it, so its bits do not depend on the number of threads.
+/// computes it, so its bits do not depend on the number of threads; there, where the processor has AVX-512 and n is a
+/// multiple of 16, float32 is product_avx512()'s and not the BLAS's.
 void gemm(Transposed transpose_a, Transposed transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
           const float* a, std::int64_t lda, const float* b, std::int64_t ldb, float beta, float* c, std::int64_t ldc);
 void gemm(Transposed transpose_a, Transposed transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,

@@ -27,10 +27,6 @@ at::Tensor activated(ActivationKind kind, const at::Tensor& x) {
 
 }  // namespace
 
-at::Tensor project(const at::Tensor& x, const at::Tensor& weight) {
-  return at::mm(x, weight.t());
-}
-
 at::Tensor feed_forward(const Activation& activation, const at::Tensor& x, const at::Tensor& gate_up,
                         const at::Tensor& down, const FeedForwardUpdates& updates) {
   const auto updated = [](const at::Tensor& product, const auto& update, const at::Tensor& input) {

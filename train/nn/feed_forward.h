@@ -6,11 +6,9 @@
 #include <functional>
 
 #include "moe/expert_kind.h"
+#include "train/nn/project.h"
 
 namespace junto {
-
-/// x W^T.
-at::Tensor project(const at::Tensor& x, const at::Tensor& weight);
 
 /// What is added to the products of a network, of their inputs; unset: nothing.
 struct FeedForwardUpdates {

@@ -2,27 +2,16 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <utility>
 
+#include "train/nn/attention.h"
 #include "train/nn/feed_forward.h"
 #include "train/nn/language_model.h"
 #include "train/nn/recompute.h"
+#include "train/nn/rms_norm.h"
 
 namespace junto {
 namespace {
-
-at::Tensor norm_rows(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  return x * at::rsqrt(x.square().mean(-1, /*keepdim=*/true) + eps) * weight;
-}
-
-/// Rotates halves of the head: x [B, heads, S, head_dim]; cosine and sine [S, head_dim / 2].
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
-  const std::int64_t half = x.size(3) / 2;
-  const at::Tensor first = x.narrow(3, 0, half), second = x.narrow(3, half, half);
-  return at::cat({first * cosine - second * sine, second * cosine + first * sine}, 3);
-}
 
 /// The place of the very same tensor, or the size where it is not there.
 std::size_t place_of(const std::vector<at::Tensor>& tensors, const at::Tensor& tensor) {
@@ -55,7 +44,7 @@ struct LanguageModel::Stream {
 };
 
 at::Tensor LanguageModel::normed(const at::Tensor& x, const at::Tensor& weight) const {
-  return weight.defined() ? norm_rows(x, weight, shape_.norm_eps) : x;
+  return weight.defined() ? rms_norm(x, weight, shape_.norm_eps) : x;
 }
 
 at::Tensor LanguageModel::update_of(const Block& block, LinearLayer layer, const at::Tensor& x,
@@ -70,36 +59,19 @@ at::Tensor LanguageModel::attention(const Block& block, const at::Tensor& x, std
     const at::Tensor product = project(input, weight);
     return adapts(layer) ? product + update_of(block, layer, input, adapted) : product;
   };
-  const auto heads_of = [&](LinearLayer layer, const at::Tensor& weight, std::int64_t heads) {
-    return linear(layer, weight, x).view({sequences, length, heads, s.head_dim});
-  };
-  at::Tensor q = heads_of(LinearLayer::kQ, block.q, s.heads), k = heads_of(LinearLayer::kK, block.k, s.kv_heads),
-             v = heads_of(LinearLayer::kV, block.v, s.kv_heads);
+  at::Tensor q = linear(LinearLayer::kQ, block.q, x), k = linear(LinearLayer::kK, block.k, x);
+  const at::Tensor v = linear(LinearLayer::kV, block.v, x);
   if (s.qk_norm) {
-    q = norm_rows(q, block.q_norm, s.norm_eps);
-    k = norm_rows(k, block.k_norm, s.norm_eps);
-  }
-  const at::Tensor cosine = cosine_.narrow(0, 0, length), sine = sine_.narrow(0, 0, length);
-  q = rotate(q.transpose(1, 2), cosine, sine);
-  k = rotate(k.transpose(1, 2), cosine, sine);
-  v = v.transpose(1, 2);
-  if (s.kv_heads < s.heads) {  // head h reads keys and values of head h / (heads / kv_heads)
-    const std::int64_t shared = s.heads / s.kv_heads;
-    const auto repeat = [&](const at::Tensor& t) {
-      return t.unsqueeze(2)
-          .expand({sequences, s.kv_heads, shared, length, s.head_dim})
-          .reshape({sequences, s.heads, length, s.head_dim});
+    const auto per_head = [&](const at::Tensor& rows, const at::Tensor& weight) {
+      return rms_norm(rows.view({-1, s.head_dim}), weight, s.norm_eps).view(rows.sizes());
     };
-    k = repeat(k);
-    v = repeat(v);
+    q = per_head(q, block.q_norm);
+    k = per_head(k, block.k_norm);
   }
-  const double scale = 1.0 / std::sqrt(static_cast<double>(s.head_dim));
-  const at::Tensor later = at::ones({length, length}, at::kBool).triu(1);
-  at::Tensor scores = at::matmul(q * scale, k.transpose(2, 3));
-  scores = scores.masked_fill(later, -std::numeric_limits<double>::infinity());
-  const at::Tensor mixed = at::matmul(at::softmax(scores, 3), v);
-  return linear(LinearLayer::kO, block.output,
-                mixed.transpose(1, 2).reshape({sequences * length, s.heads * s.head_dim}));
+  const at::Tensor mixed = causal_attention(
+      q, k, v, cosine_, sine_,
+      {.sequences = sequences, .length = length, .heads = s.heads, .kv_heads = s.kv_heads, .head_dim = s.head_dim});
+  return linear(LinearLayer::kO, block.output, mixed);
 }
 
 at::Tensor LanguageModel::dense_network(const Block& block, const at::Tensor& x,
@@ -199,7 +171,7 @@ LanguageModel::Output LanguageModel::forward(const at::Tensor& tokens, const Dra
       run_block(layer, sequences, length, stream);
     }
   }
-  return {.logits = project(norm_rows(stream.x, output_norm_, s.norm_eps), head()),
+  return {.logits = project(rms_norm(stream.x, output_norm_, s.norm_eps), head()),
           .routed = std::move(stream.pass.routed),
           .adapted = std::move(stream.adapted)};
 }
