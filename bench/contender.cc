@@ -1,14 +1,15 @@
 // Junto as a contender of bench/peers/measure: a process that does one piece of work when it is told to.
 //
 //   contender MODEL --ids FILE --context N --tokens N [--threads N] [--kv f16|q8_0|f32] [--expert-memory SIZE]
-//             [--evict P] [--hot-set TRACE] [--prefetch P] [--disk-limit RATE] [--routes TRACE]
+//             [--evict P] [--hot-set TRACE] [--prefetch P] [--disk-limit RATE] [--chunk N] [--routes TRACE]
 //
 // FILE holds token ids, separated by white space; options of streaming and --routes are those of junto bench. The first
 // N of --context are fed before anything is measured. Then every line of standard input is a command, answered by a
 // line:
 //
-//   go I      computes `tokens` ids from place context + I * tokens of FILE on in one call, with the logits of the last
-//             of them; the sequence is cut back to the context afterwards -> "seconds id", the likeliest token
+//   go I      computes `tokens` ids from place context + I * tokens of FILE on in one call (where experts are streamed
+//             in as many as junto run would take), with the logits of the last of them; the sequence is cut back to the
+//             context afterwards -> "seconds id", the likeliest token
 //   probe     reads what the last `go` read, and nothing else: weights of attention, routers, the experts that it chose
 //             and the head, and cached keys and values, in that order of memory and with the same threads -> "seconds
 //             bytes". Experts of all rows together are read once. Nothing but additions is computed.
@@ -29,6 +30,7 @@
 
 #include "analyze/route_replay.h"
 #include "base/error.h"
+#include "base/freed_memory.h"
 #include "cli/expert_memory.h"
 #include "cli/machine.h"
 #include "cli/session.h"
@@ -146,7 +148,8 @@ class Contender {
     last_ = step;
     const std::span<const std::int32_t> ids = step_ids();
     const double begin = now_s();
-    const std::span<const float> logits = session_.decoder->feed(sequence_, ids, 0, replay_ ? &hooks_ : nullptr);
+    const std::span<const float> logits = session_.decoder->feed(
+        sequence_, ids, is_streaming(*session_.model) ? session_.chunk : 0, replay_ ? &hooks_ : nullptr);
     const double seconds = now_s() - begin;
     std::printf("%.9f %td\n", seconds, std::ranges::max_element(logits) - logits.begin());
     std::fflush(stdout);
@@ -164,8 +167,9 @@ class Contender {
 
   void store() const {
     ExpertCache& cache = streaming("store");
-    Json report = streaming_json(cache);
+    Json report = streaming_json(cache, session_.chunk);
     report["slot_bytes"] = cache.slot_bytes();
+    report["experts_bytes"] = session_.model->routed_bytes;
     cache.reset_counters();
     std::printf("%s\n", report.dump().c_str());
     std::fflush(stdout);
@@ -274,6 +278,8 @@ Options parse(int count, char** arguments) {
       options.model.experts.hot_set = value;
     else if (name == "--prefetch")
       options.model.experts.prefetch = value;
+    else if (name == "--chunk")
+      options.model.chunk = static_cast<int>(number());
     else if (name == "--disk-limit")
       options.model.experts.disk_limit = value;
     else
@@ -287,6 +293,7 @@ Options parse(int count, char** arguments) {
 }  // namespace junto
 
 int main(int count, char** arguments) {
+  junto::return_freed_memory();
   try {
     junto::Contender contender(junto::parse(count, arguments));
     contender.ready();

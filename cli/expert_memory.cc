@@ -16,7 +16,7 @@
 namespace junto {
 namespace {
 
-constexpr std::int64_t kReserve_bytes = std::int64_t{192} << 20;  // program, buffers, a short context
+constexpr std::int64_t kReserve_bytes = std::int64_t{128} << 20;  // program, buffers of reads, a short context
 
 // blk.3.ffn_up_exps.weight, blk.3.ffn_up.5.weight and blk.3.experts.packed.
 bool is_routed_expert(std::string_view name) {
@@ -130,18 +130,18 @@ StoredBytes stored_bytes_of(const Checkpoint& checkpoint) {
   return out;
 }
 
-std::int64_t choose_expert_memory(const ExpertMemoryOptions& options, const StoredBytes& stored, std::int64_t available,
-                                  std::string_view where) {
+std::int64_t choose_expert_memory(const ExpertMemoryOptions& options, const StoredBytes& stored, std::int64_t working,
+                                  std::int64_t available, std::string_view where) {
   if (options.budget != "auto") {
     if (stored.experts == 0) fail("--expert-memory", "is given, but " + std::string(where) + " has no routed experts");
     return parse_bytes(options.budget, "--expert-memory");
   }
   if (stored.experts == 0 || stored.all < available / 2) return 0;
-  const std::int64_t dense = stored.all - stored.experts;
-  if (stored.all + kReserve_bytes < available / 10 * 9) return stored.experts / 16 * 17;  // each in a slot of its own
-  const std::int64_t left = available - dense - kReserve_bytes;
+  const std::int64_t dense = stored.all - stored.experts, reserve = kReserve_bytes + working;
+  if (stored.all + reserve < available / 10 * 9) return stored.experts / 16 * 17;  // each in a slot of its own
+  const std::int64_t left = available - dense - reserve;
   if (left <= 0) {
-    fail(where, "what every token reads takes " + bytes_text(dense) + " and " + bytes_text(kReserve_bytes) +
+    fail(where, "what every token reads takes " + bytes_text(dense) + " and " + bytes_text(reserve) +
                     " to work in, but only " + bytes_text(available) + " of memory are available");
   }
   return left / 10 * 9;
@@ -153,12 +153,13 @@ std::string describe_streaming(std::int64_t experts_bytes, std::int64_t slots, s
          std::to_string(slots) + " of " + std::to_string(experts) + " in memory, evicting " + std::string(evict);
 }
 
-Json streaming_json(const ExpertCache& cache) {
+Json streaming_json(const ExpertCache& cache, int prompt_chunk) {
   const ExpertCacheCounters c = cache.counters();
   Json out = {{"slots", cache.slots()},
               {"experts", cache.experts()},
               {"evict", evict_name(cache.evict())},
               {"engine", cache.engine()},
+              {"prompt_chunk", prompt_chunk},
               {"hits", c.hits},
               {"misses", c.misses},
               {"hit_ratio", c.hit_ratio()},

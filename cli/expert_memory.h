@@ -46,20 +46,21 @@ struct StoredBytes {
 StoredBytes stored_bytes_of(const Checkpoint& checkpoint);
 
 /// How experts are held: streamed through that many bytes, or 0: in memory or mapped. `auto` streams where `available`
-/// bytes hold neither the model twice (mapped and interleaved) nor, interleaved, once. Throws Error with both byte
-/// counts where not even the rest of the model fits.
-std::int64_t choose_expert_memory(const ExpertMemoryOptions& options, const StoredBytes& stored, std::int64_t available,
-                                  std::string_view where);
+/// bytes hold neither the model twice (mapped and interleaved) nor, interleaved, once; it leaves `working` bytes for
+/// what a call computes with (working_bytes()), and some for the program and a short context. Throws Error with both
+/// byte counts where not even the rest of the model fits.
+std::int64_t choose_expert_memory(const ExpertMemoryOptions& options, const StoredBytes& stored, std::int64_t working,
+                                  std::int64_t available, std::string_view where);
 
 /// "streams 3.62 GB of experts through 1.2 GB: 378 of 1024 in memory, evicting lfu".
 std::string describe_streaming(std::int64_t experts_bytes, std::int64_t slots, std::int64_t slot_bytes,
                                std::int64_t experts, std::string_view evict);
 
-/// {"slots", "experts", "evict", "engine", "hits", "misses", "hit_ratio", "bytes_read", "bytes_read_per_s", "stall_s",
-/// "preferred_slots", "skipped_slots", "verified", "prefetch"}, where asks are recorded "belady_hit_ratio", and where
-/// something is prefetched {"prefetch_hits", "late_prefetches", "wasted_prefetches", "dropped_prefetches", "guessed",
-/// "recall", "precision"}.
-Json streaming_json(const ExpertCache& cache);
+/// {"slots", "experts", "evict", "engine", "prompt_chunk" (rows that a call of a prompt has), "hits", "misses",
+/// "hit_ratio", "bytes_read", "bytes_read_per_s", "stall_s", "preferred_slots", "skipped_slots", "verified",
+/// "prefetch"}, where asks are recorded "belady_hit_ratio", and where something is prefetched {"prefetch_hits",
+/// "late_prefetches", "wasted_prefetches", "dropped_prefetches", "guessed", "recall", "precision"}.
+Json streaming_json(const ExpertCache& cache, int prompt_chunk);
 
 /// "61 % of experts were in memory, 2.1 GB read at 1.1 GB/s, 3.2 s stalled", then what policies
 /// of streamed experts changed and what prefetching did.

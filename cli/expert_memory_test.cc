@@ -8,7 +8,7 @@
 namespace junto {
 namespace {
 
-constexpr std::int64_t kGiB = std::int64_t{1} << 30;
+constexpr std::int64_t kMiB = 1 << 20, kGiB = std::int64_t{1} << 30;
 
 TEST(ExpertMemory, SizesHaveUnits) {
   EXPECT_EQ(parse_bytes("4096", "--m"), 4096);
@@ -27,14 +27,16 @@ TEST(ExpertMemory, FilesAreReadAsTheEnvironmentSays) {
 TEST(ExpertMemory, AutoStreamsWhatDoesNotFit) {
   const ExpertMemoryOptions automatic;
   const StoredBytes model{.all = 4 * kGiB, .experts = 3 * kGiB};
-  EXPECT_EQ(choose_expert_memory(automatic, model, 16 * kGiB, "m"), 0);        // fits twice
-  EXPECT_GE(choose_expert_memory(automatic, model, 5 * kGiB, "m"), 3 * kGiB);  // fits once: all in slots
-  const std::int64_t small = choose_expert_memory(automatic, model, 2 * kGiB, "m");
+  EXPECT_EQ(choose_expert_memory(automatic, model, kMiB, 16 * kGiB, "m"), 0);        // fits twice
+  EXPECT_GE(choose_expert_memory(automatic, model, kMiB, 5 * kGiB, "m"), 3 * kGiB);  // fits once: all in slots
+  const std::int64_t small = choose_expert_memory(automatic, model, kMiB, 2 * kGiB, "m");
   EXPECT_GT(small, kGiB / 2);
   EXPECT_LT(small, kGiB);
-  EXPECT_EQ(choose_expert_memory(automatic, {.all = 4 * kGiB, .experts = 0}, 2 * kGiB, "m"), 0);
+  // What a call computes with is not given to experts.
+  EXPECT_LE(choose_expert_memory(automatic, model, 101 * kMiB, 2 * kGiB, "m"), small - 89 * kMiB);
+  EXPECT_EQ(choose_expert_memory(automatic, {.all = 4 * kGiB, .experts = 0}, kMiB, 2 * kGiB, "m"), 0);
   try {
-    choose_expert_memory(automatic, model, kGiB, "m.gguf");
+    choose_expert_memory(automatic, model, 64 * kMiB, kGiB, "m.gguf");
     ADD_FAILURE() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(std::string(error.what()),

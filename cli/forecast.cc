@@ -10,6 +10,7 @@
 #include "cli/machine.h"
 #include "cli/model_report.h"
 #include "cli/number_text.h"
+#include "cli/prompt_chunk.h"
 #include "model/kv_cache.h"
 #include "model/weights.h"
 
@@ -40,16 +41,19 @@ Forecast forecast(const Needs& needs, double read_bytes_per_s, double disk_bytes
   return out;
 }
 
-Forecast forecast_model(const Checkpoint& checkpoint, const ExpertMemoryOptions& options, std::int64_t memory,
-                        std::int64_t context, std::string_view kv, int threads) {
+Forecast forecast_model(const Checkpoint& checkpoint, const ForecastOptions& options) {
+  const std::int64_t memory = options.memory;
   const StoredBytes stored = stored_bytes_of(checkpoint);
   if (stored.all > memory && stored.experts == 0) {
     fail(checkpoint.path, "has no experts to stream: every token reads " + bytes_text(stored.all) + ", but only " +
                               bytes_text(memory) + " of memory are available");
   }
   LoadOptions load;  // slots that nothing is put into cost no memory, weights are mapped
-  if (!options.disk_limit.empty()) load.disk_limit_bytes_per_s = parse_rate(options.disk_limit, "--disk-limit");
-  load.expert_memory = choose_expert_memory(options, stored, memory, checkpoint.path);
+  if (!options.experts.disk_limit.empty())
+    load.disk_limit_bytes_per_s = parse_rate(options.experts.disk_limit, "--disk-limit");
+  ThreadPool pool(options.threads);
+  const std::int64_t working = prompt_bytes(checkpoint, options.activations, options.chunk, pool.threads());
+  load.expert_memory = choose_expert_memory(options.experts, stored, working, memory, checkpoint.path);
   const std::shared_ptr<Model> model = load_model(checkpoint, load);
   const ModelReport report = report_model(checkpoint, *model);
   Needs needs;
@@ -57,15 +61,15 @@ Forecast forecast_model(const Checkpoint& checkpoint, const ExpertMemoryOptions&
   needs.experts = stored.experts;
   needs.read_per_token = report.bytes_per_token;
   needs.experts_per_token = report.bytes_per_token - report.always_read_bytes;
-  needs.context = context > 0 ? context : model->config.context_length;
-  needs.kv =
-      needs.context * static_cast<std::int64_t>(make_kv_layout(model->config, parse_kv_type(kv)).bytes_per_position());
+  needs.working = working;
+  needs.context = options.context > 0 ? options.context : model->config.context_length;
+  needs.kv = needs.context *
+             static_cast<std::int64_t>(make_kv_layout(model->config, parse_kv_type(options.kv)).bytes_per_position());
   needs.memory = memory;
   for (const ExpertLayer& layer : model->experts->snapshot()->layers) {
     for (const ExpertWeights* expert : layer.experts) needs.expert_count += has_weights(expert->kind) ? 1 : 0;
   }
   needs.cached = needs.expert_count;
-  ThreadPool pool(threads);
   double disk = 0;
   if (is_streaming(*model)) {
     needs.slot = static_cast<std::int64_t>(model->cache->slot_bytes());
@@ -97,6 +101,7 @@ Json to_json(const Forecast& forecast) {
           {"read_bytes_per_token", needs.read_per_token},
           {"context", needs.context},
           {"kv_bytes", needs.kv},
+          {"working_bytes", needs.working},
           {"memory_bytes", needs.memory},
           {"read_bytes_per_s", forecast.read_bytes_per_s},
           {"disk_bytes_per_s", forecast.disk_bytes_per_s},

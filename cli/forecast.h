@@ -21,6 +21,7 @@ struct Needs {
   std::int64_t experts_per_token = 0;  // of those, routed experts
   std::int64_t context = 0;            // tokens
   std::int64_t kv = 0;                 // of a full context
+  std::int64_t working = 0;            // activations of a prompt's calls
   std::int64_t memory = 0;             // that there is
   std::int64_t cached = 0;             // experts (a number) that memory holds; all where nothing is streamed
   bool streamed = false;
@@ -40,10 +41,20 @@ struct Forecast {
 /// the others compute.
 Forecast forecast(const Needs& needs, double read_bytes_per_s, double disk_bytes_per_s);
 
-/// Reads the header, and measures memory and disk for a moment (disk_seconds of reads). `context` 0: the model's own.
-/// Throws Error with both byte counts where not even what every token reads fits into `memory`.
-Forecast forecast_model(const Checkpoint& checkpoint, const ExpertMemoryOptions& options, std::int64_t memory,
-                        std::int64_t context, std::string_view kv, int threads);
+/// What a forecast is asked for.
+struct ForecastOptions {
+  ExpertMemoryOptions experts;
+  std::int64_t memory = 0;   // that there is
+  std::int64_t context = 0;  // 0: the model's own
+  std::string kv = "f16";
+  ActivationType activations = ActivationType::kQ8;
+  int chunk = 0;  // rows of a prompt's calls; 0: kPromptChunk
+  int threads = 0;
+};
+
+/// Reads the header, and measures memory and disk for a moment. Throws Error with both byte counts where not even what
+/// every token reads fits into memory.
+Forecast forecast_model(const Checkpoint& checkpoint, const ForecastOptions& options);
 
 /// "about 3.1 tok/s at uniform routing, limited by 2.3 GB/s of disk".
 std::string describe_forecast(const Forecast& forecast);

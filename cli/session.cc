@@ -15,10 +15,12 @@
 #include "cli/fetch.h"
 #include "cli/forecast.h"
 #include "cli/machine.h"
+#include "cli/prompt_chunk.h"
 #include "cli/terminal.h"
 #include "format/tokenizer/unicode.h"
 #include "model/kv_cache.h"
 #include "model/path_predictor.h"
+#include "model/working_memory.h"
 
 namespace junto {
 namespace {
@@ -83,7 +85,9 @@ std::vector<Argument> model_arguments(ModelOptions& options) {
       {.name = "--chunk",
        .target = &options.chunk,
        .value = "N",
-       .help = "Prompt tokens a call: 0 takes all at once, 1 goes token by token (default 512)",
+       .help =
+           "Prompt tokens a call: 0 takes all at once, 1 goes token by token (default 512, of a streamed model as many "
+           "as keep its disk busy)",
        .low = 0},
       {.name = "--kv",
        .target = &options.kv,
@@ -153,6 +157,25 @@ std::shared_ptr<const Model> paths_for(PrefetchRule rule, const std::string& pre
   fail("--path-predictor", "is given, but --prefetch is " + std::string(prefetch_name(rule)) + ", expected path");
 }
 
+// What a streamed model's prompts are cut into, and the memory that this takes. Half of what is left is the KV cache's.
+void cut_prompts(Session& session, std::optional<int> asked, ActivationType activations, const Forecast& found) {
+  const Model& model = *session.model;
+  const Needs& needs = found.needs;
+  const int threads = session.pool->threads();
+  if (asked) {
+    session.chunk = *asked;
+  } else {
+    const std::int64_t missing = (needs.expert_count - needs.cached) * needs.slot;
+    const double disk_s = found.disk_bytes_per_s > 0 ? static_cast<double>(missing) / found.disk_bytes_per_s : 0;
+    const std::int64_t of_head = static_cast<std::int64_t>(model.output.weights.stored_bytes());
+    const double row_s = measure_row_s(model, *session.pool, activations, needs.read_per_token - of_head);
+    session.chunk =
+        choose_prompt_chunk(disk_s, row_s, rows_that_fit(model, activations, threads, available_memory_bytes() / 2));
+  }
+  if (session.chunk == 0) return;
+  session.working = std::make_shared<const MemoryPromise>(working_bytes(model, activations, session.chunk, threads));
+}
+
 // Interleaved weights are a second copy, in memory of our own; the mapped file is left to the page cache. They serve Q8
 // activations: float rows read the stored form.
 void load_for_work(Session& session, const ModelOptions& model, bool float_activations) {
@@ -177,9 +200,19 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
   options.verify_reads = experts.verify_reads;
   if (!experts.disk_limit.empty()) options.disk_limit_bytes_per_s = parse_rate(experts.disk_limit, "--disk-limit");
   options.read_engine = parse_read_engine(std::getenv("JUNTO_IO"));
-  options.expert_memory = choose_expert_memory(experts, stored, available, session.checkpoint.path);
+  const ActivationType activations = float_activations ? ActivationType::kF32 : ActivationType::kQ8;
+  const bool may_stream = experts.budget == "auto" && stored.experts > 0 && stored.all >= available / 2;
+  const std::int64_t working =
+      may_stream ? prompt_bytes(session.checkpoint, activations, model.chunk.value_or(0), session.pool->threads()) : 0;
+  options.expert_memory = choose_expert_memory(experts, stored, working, available, session.checkpoint.path);
+  Forecast found;
   if (options.expert_memory > 0) {
-    const Forecast found = forecast_model(session.checkpoint, experts, available, 0, model.kv, model.threads);
+    found = forecast_model(session.checkpoint, {.experts = experts,
+                                                .memory = available,
+                                                .kv = model.kv,
+                                                .activations = activations,
+                                                .chunk = model.chunk.value_or(0),
+                                                .threads = model.threads});
     const Needs& needs = found.needs;
     print_note(session.checkpoint.path + ": " +
                describe_streaming(stored.experts, needs.cached, needs.slot, needs.expert_count, experts.evict) + "; " +
@@ -211,6 +244,7 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
     const ExpertCache& cache = *session.model->cache;
     session.slots =
         std::make_shared<const MemoryPromise>(cache.slots() * static_cast<std::int64_t>(cache.slot_bytes()));
+    cut_prompts(session, model.chunk, activations, found);
   }
 }
 
@@ -218,6 +252,7 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
 
 Session open_session(const ModelOptions& options, std::shared_ptr<ThreadPool> pool) {
   Session session;
+  session.chunk = options.chunk.value_or(kPromptChunk);
   session.checkpoint = open_model_file(options.path);
   session.pool = pool ? std::move(pool) : std::make_shared<ThreadPool>(options.threads);
   load_for_work(session, options, options.activations == "f32");

@@ -23,7 +23,7 @@ struct ModelOptions {
   std::string policy;                 // as parse_routing_policy() takes it
   std::vector<std::string> adapters;  // as parse_adapter_request() takes them
   int threads = 0;                    // 0: what the machine gives
-  int chunk = 512;                    // prompt tokens a call; 0: all
+  std::optional<int> chunk;           // prompt tokens a call; 0: all; none: chosen
   std::string kv = "f16";
   std::string activations = "q8";
   ExpertMemoryOptions experts;
@@ -50,7 +50,9 @@ struct Session {
   Checkpoint checkpoint;
   std::shared_ptr<Model> model;
   std::shared_ptr<ThreadPool> pool;
-  std::shared_ptr<const MemoryPromise> slots;  // for experts that are streamed
+  std::shared_ptr<const MemoryPromise> slots;    // for experts that are streamed
+  std::shared_ptr<const MemoryPromise> working;  // for the activations of a prompt's calls, where experts are streamed
+  int chunk = 0;                                 // prompt tokens a call; 0: all
   bool weights_copied = false;  // weights are interleaved in memory of our own, and the mapped ones not needed
   DecoderOptions decoder_options;
   std::unique_ptr<Decoder> decoder;    // by start_decoder()

@@ -240,7 +240,7 @@ Json json_of(const std::vector<BenchResult>& results, const ModelReport& report,
                    {"read_bytes_per_s", mean(result.read_bytes_per_s)},
                    {"share_of_read_limit", share_of_limit(result)}});
     if (result.disk_shares.empty()) continue;
-    out.back()["streaming"] = streaming_json(*session.model->cache);
+    out.back()["streaming"] = streaming_json(*session.model->cache, session.chunk);
     out.back()["streaming"]["disk_bytes_per_s"] = median(result.disk_bytes_per_s);
     out.back()["streaming"]["share_of_disk"] = median(result.disk_shares);
   }
@@ -266,7 +266,7 @@ int run_bench(const BenchOptions& options) {
     replay = std::make_unique<RouteReplay>(read_trace(options.routes), session.model->config, options.routes);
     hooks = replay->hooks();
   }
-  Bench bench(session, options.model.chunk, replay ? &hooks : nullptr);
+  Bench bench(session, session.chunk, replay ? &hooks : nullptr);
   std::vector<BenchResult> results;
   Progress progress("bench", tests.size(), "tests");
   for (const BenchTest& test : tests) {

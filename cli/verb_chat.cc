@@ -134,7 +134,7 @@ int run_chat(const ChatOptions& options) {
   Session session = open_session(options.model);
   const ContextLimit context = context_limit(session, options.context);
   start_decoder(session, context.tokens);
-  GenerateOptions generation = generate_options(options.sampling, session, context, options.model.chunk);
+  GenerateOptions generation = generate_options(options.sampling, session, context, session.chunk);
   if (!options.json) generation.on_text = print_streamed;
   generation.interrupted = &interrupt_flag();
   if (options.speculation.draft) require_tokenizer(session);

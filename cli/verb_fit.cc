@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/forecast.h"
 #include "cli/machine.h"
+#include "cli/prompt_chunk.h"
 #include "cli/session.h"
 
 namespace junto {
@@ -37,6 +38,7 @@ void print_forecast(const std::string& path, const Forecast& forecast) {
   }
   std::printf("  KV cache           %10s for %lld tokens\n", bytes(needs.kv).c_str(),
               static_cast<long long>(needs.context));
+  std::printf("  activations        %10s of %d prompt tokens at a time\n", bytes(needs.working).c_str(), kPromptChunk);
   std::printf("  memory             %10s\n", bytes(needs.memory).c_str());
   std::printf("  expected           %10.1f tok/s%s, limited by %s\n", forecast.tokens_per_s,
               needs.streamed ? " at uniform routing (more where experts are used again)" : "",
@@ -53,8 +55,11 @@ int run_fit(const FitArguments& options) {
   if (options.json) set_default_progress_style(ProgressStyle::kSilent);
   const Checkpoint checkpoint = open_model_file(options.path);
   const std::int64_t memory = options.memory ? parse_bytes(*options.memory, "--memory") : available_memory_bytes();
-  const Forecast result =
-      forecast_model(checkpoint, options.experts, memory, options.context.value_or(0), options.kv, options.threads);
+  const Forecast result = forecast_model(checkpoint, {.experts = options.experts,
+                                                      .memory = memory,
+                                                      .context = options.context.value_or(0),
+                                                      .kv = options.kv,
+                                                      .threads = options.threads});
   if (options.json) {
     std::printf("%s\n", to_json(result).dump().c_str());
   } else {

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/commands.h"
+#include "cli/prompt_chunk.h"
 #include "cli/session.h"
 #include "format/safetensors.h"
 #include "generate/forward_rows.h"
@@ -61,8 +62,8 @@ int run_logits(const LogitsOptions& options) {
   const Hooks hooks = recorder.hooks();
   Sequence sequence = new_sequence(session);
   std::vector<float> logits(static_cast<std::size_t>(rows * vocabulary));
-  forward_rows(*session.decoder, sequence, ids, options.model.chunk, &hooks,
-               [&](std::int64_t first, MatrixView<const float> values) {
+  forward_rows(*session.decoder, sequence, ids, options.model.chunk.value_or(std::min(session.chunk, kPromptChunk)),
+               &hooks, [&](std::int64_t first, MatrixView<const float> values) {
                  for (std::int64_t r = 0; r < values.rows; ++r) {
                    std::ranges::copy(values.row(r), logits.begin() + (first + r) * vocabulary);
                  }

@@ -1,4 +1,5 @@
 // junto perplexity: how well a model predicts a text.
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -8,6 +9,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/commands.h"
+#include "cli/prompt_chunk.h"
 #include "cli/session.h"
 #include "generate/perplexity.h"
 
@@ -56,7 +58,7 @@ void print_result(const Perplexity& result, const Session& session, bool json) {
       out["p99_kl"] = result.against->p99_kl;
       out["top1_agreement"] = result.against->top1_agreement;
     }
-    if (is_streaming(*session.model)) out["streaming"] = streaming_json(*session.model->cache);
+    if (is_streaming(*session.model)) out["streaming"] = streaming_json(*session.model->cache, session.chunk);
     std::printf("%s\n", out.dump().c_str());
     return;
   }
@@ -85,7 +87,7 @@ int run_perplexity(const PerplexityVerb& options) {
   PerplexityOptions measure;
   measure.window = options.context;
   measure.bos = bos_of(options, session);
-  measure.chunk = options.model.chunk;
+  measure.chunk = options.model.chunk.value_or(std::min(session.chunk, kPromptChunk));  // logits of all rows
   measure.policy = session.policy;
   const std::vector<std::int32_t> text = require_tokenizer(session).encode(read_text_argument(options.file), false);
   const std::size_t own = static_cast<std::size_t>(options.context) - (measure.bos ? 1 : 0);

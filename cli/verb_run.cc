@@ -93,9 +93,9 @@ std::vector<std::string> token_labels(const Sequence& sequence, const Session& s
 }
 
 /// All that streaming cost; where disk_bytes_per_s is not 0 also that and "share_of_disk".
-Json streaming_figures(const ExpertCache& cache, double disk_bytes_per_s) {
-  const ExpertCacheCounters c = cache.counters();
-  Json out = streaming_json(cache);
+Json streaming_figures(const Session& session, double disk_bytes_per_s) {
+  const ExpertCacheCounters c = session.model->cache->counters();
+  Json out = streaming_json(*session.model->cache, session.chunk);
   out["prefetch_hits"] = c.prefetch_hits;
   out["late_prefetches"] = c.late_prefetches;
   out["wasted_prefetches"] = c.wasted_prefetches;
@@ -114,7 +114,7 @@ Json answer_json(const std::vector<std::int32_t>& prompt, const Generated& answe
                {"timings", timings_json(answer)},
                {"speculation", speculation_json(answer)},
                {"routing", routing_json(session.model->config, answer)}};
-  if (is_streaming(*session.model)) json["streaming"] = streaming_figures(*session.model->cache, disk_bytes_per_s);
+  if (is_streaming(*session.model)) json["streaming"] = streaming_figures(session, disk_bytes_per_s);
   return json;
 }
 
@@ -130,7 +130,7 @@ void print_stats(const Session& session, double disk_bytes_per_s) {
   if (!is_streaming(*session.model)) {
     return print_note(session.checkpoint.path + " stays in memory: nothing is streamed");
   }
-  const Json figures = streaming_figures(*session.model->cache, disk_bytes_per_s);
+  const Json figures = streaming_figures(session, disk_bytes_per_s);
   Table table{{{"streaming"}, {"", Align::kRight}}, {}};
   const auto add = [&](const char* title, const char* key) {
     if (figures.contains(key)) table.rows.push_back({title, figures[key].dump()});
@@ -166,7 +166,7 @@ int run_run(const RunOptions& options) {
   const auto tokens = static_cast<std::int64_t>(prompt.size());
   check_prompt_fits(tokens, context.tokens, where);
   if (!options.context && context.tokens < context.model_tokens) warn(where + ": " + context.describe());
-  GenerateOptions generation = generate_options(options.sampling, session, context, options.model.chunk);
+  GenerateOptions generation = generate_options(options.sampling, session, context, session.chunk);
   start_decoder(session,
                 generation.max_tokens < 0 ? context.tokens : std::min(context.tokens, tokens + generation.max_tokens));
   const std::unique_ptr<Speculator> speculator = make_speculator(options.speculation, session);

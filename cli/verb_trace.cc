@@ -96,7 +96,7 @@ RouteTrace record(const TraceVerb& options, Session& session, std::int64_t conte
     begins.push_back(static_cast<std::int64_t>(token.size()));
     token.insert(token.end(), ids.begin(), ids.end());
     Sequence sequence = new_sequence(session);
-    session.decoder->feed(sequence, ids, options.model.chunk, &hooks);
+    session.decoder->feed(sequence, ids, session.chunk, &hooks);
     progress.advance(count);
   }
   if (recorder.blocks().empty()) fail(session.checkpoint.path, "has no routed layer to trace");

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "model/forward_pass.h"
 #include "model/rope.h"
+#include "model/working_memory.h"
 
 namespace junto {
 
@@ -216,6 +217,7 @@ void run_ffn_sublayer(Pass& pass, std::size_t block) {
     pass.w.before_ffn.resize(pass.count(), pass.w.x.cols);
     std::copy_n(pass.w.x.view().data, pass.count() * pass.w.x.cols, pass.w.before_ffn.view().data);
   }
+  pass.w.turns.begin();
   run_ffn(pass, block);
   observe(pass, Point::kFfnOutput, block, pass.w.result.view());
   const BlockWeights& weights = pass.model.blocks[block];
@@ -259,6 +261,7 @@ void run_block(Pass& pass, std::size_t block) {
   const BlockWeights& weights = pass.model.blocks[block];
   edit_hidden(pass, Point::kBlockInput, block);
   enter_sublayer(pass, weights.mixer_norm, spec.mixer_norm.pre);
+  pass.w.turns.begin();
   run_mixer(pass, block);
   keep_wanted(pass, block);
   observe(pass, Point::kMixerOutput, block, pass.w.result.view());
@@ -308,6 +311,8 @@ Outputs Decoder::forward(const Batch& batch) {
   const std::int64_t rows = pass.count(), hidden = model_->config.hidden_size;
   pass.narrows = model_->can_narrow && batch.hooks == nullptr && batch.hidden_blocks.empty() &&
                  !std::ranges::all_of(s.rows, &PlacedRow::wanted);
+  s.w.turns.begin();
+  s.w.turns.reserve(rows * turn_values_per_row(model_->config));
   embed(pass, batch.rows);
   prepare_angles(pass);
   s.w.normed.resize(rows, hidden);

@@ -24,8 +24,15 @@ void plan_all_to_one(std::int64_t rows, Workspace& w) {
   group_by_expert(w.unit_plan, 1, w.unit_groups);
 }
 
+// Whoever looks at hidden rows wants all of them; else many rows take turns in little memory.
+void bound_hidden(const Pass& pass, ExpertScratch& scratch) {
+  const bool watched = pass.hooks && pass.hooks->observes(Point::kGatedHidden);
+  scratch.hidden_bytes = watched ? ExpertScratch::kAllHidden : ExpertScratch::kHiddenBytes;
+}
+
 void run_one(Pass& pass, const ExpertWeights& expert, MatrixView<float> out) {
   plan_all_to_one(pass.count(), pass.w);
+  bound_hidden(pass, pass.w.dense);
   const ExpertWeights* experts[] = {&expert};
   run_experts(experts, pass.w.unit_plan, pass.w.unit_groups, WeightOn::kOutput, pass.activations, pass.w.normed_rows,
               pass.pool, pass.w.dense, out);
@@ -294,6 +301,7 @@ ExpertUse run_chosen(Pass& pass, std::size_t block, const RoutePlan& plan, Exper
   if (joint || pass.model.cache) w.joint_experts.assign(experts.begin(), experts.end());
   if (joint) w.joint_experts.push_back(&pass.model.blocks[block].shared);
   w.slot_output.resize(plan.slots(), pass.model.config.hidden_size);
+  bound_hidden(pass, w.experts);
   if (pass.model.cache) return run_streamed(pass, block, input, plan, groups, w.joint_experts);
   const ExpertUse use = run_experts(joint ? w.joint_experts : experts, plan, groups, moe.router.weight_on,
                                     pass.activations, input, pass.pool, w.experts, w.slot_output.view());

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/decoder.h"
+#include "model/turn_memory.h"
 #include "moe/grouped_experts.h"
 #include "moe/prune.h"
 #include "moe/route.h"
@@ -31,7 +32,6 @@ struct Angles {
   Matrix<float> sines;
 };
 
-/// Buffers kept from call to call.
 /// Rows of one sequence at consecutive positions whose queries walk the keys together.
 struct RowTile {
   std::int64_t first = 0;
@@ -51,17 +51,20 @@ struct AttendScratch {
   std::vector<float> sums;                    // [tasks, spans, queries, value_dim]
 };
 
+/// Buffers kept from call to call. working_bytes() (model/working_memory.h) says how many bytes they take.
 struct Workspace {
+  TurnMemory turns;        // a turn each: a block's mixer, its feed-forward
   Matrix<float> x;         // [rows, D], the residual stream
   Matrix<float> normed;    // [rows, D], what a sublayer reads
   Matrix<float> result;    // [rows, D], what it gives
   Matrix<float> shortcut;  // [rows, D], experts' output that joins a block later
-  Matrix<float> q, k, v, gate, mixed, latent, compressed;
+  TurnMatrix q{turns}, k{turns}, v{turns}, gate{turns}, mixed{turns}, latent{turns}, compressed{turns};
+  TurnMatrix slot_output{turns}, shared_output{turns};
   ActivationRows normed_rows, mixed_rows, compressed_rows, head_rows;
   std::vector<Angles> angles;  // by rope
   std::vector<OverlayScratch> overlays;
   std::vector<std::vector<float>> worker_scores;  // [threads][32]
-  Matrix<float> router_logits, slot_output, shared_output, shared_gate, scores;
+  Matrix<float> router_logits, shared_gate, scores;
   RoutePlan plan, unit_plan;
   RoutePlan joint_plan;                             // plan with the shared expert as id E, last in every row
   ExpertGroups joint_groups;                        // of it

@@ -70,29 +70,70 @@ void reserve_hidden(const Call& call, Job& job) {
   hidden.in_rows |= reads_q8_rows(job.expert->down, call.activations);
 }
 
-ExpertUse plan_jobs(std::span<const ExpertWeights* const> experts, const Call& call) {
+// Of one hidden row: gate, up and the Q8 form.
+std::int64_t hidden_row_bytes(std::int64_t width) {
+  constexpr std::int64_t kQ8Columns = 32, kPadded = 256;
+  const std::int64_t groups = (width + kPadded - 1) / kPadded * (kPadded / kQ8Columns);
+  return 2 * width * static_cast<std::int64_t>(sizeof(float)) + groups * static_cast<std::int64_t>(sizeof(Q8Group));
+}
+
+/// Where the next part begins.
+struct Cursor {
+  std::size_t active = 0;  // index of the groups' active experts
+  std::int64_t row = 0;    // of that expert's rows
+};
+
+/// What is left of the part that is planned.
+struct Room {
+  std::int64_t bytes, least_rows;
+  std::int64_t rows = 0;
+
+  /// Of `count` rows of this width: how many go into the part. Only what is larger than a part is cut.
+  std::int64_t take(std::int64_t width, std::int64_t count) {
+    const std::int64_t fits = std::max(bytes / hidden_row_bytes(width), least_rows - rows);
+    if (count > fits) {
+      if (rows > 0 || fits <= 0) return 0;
+      count = std::min(count, std::max(fits / kRowsPerTask * kRowsPerTask, least_rows));
+    }
+    rows += count;
+    bytes = std::max<std::int64_t>(0, bytes - count * hidden_row_bytes(width));
+    return count;
+  }
+};
+
+/// Jobs of the next part, with memory for their hidden rows.
+ExpertUse plan_jobs(std::span<const ExpertWeights* const> experts, const Call& call, Cursor& at) {
   ExpertScratch& scratch = call.scratch;
   ExpertUse use;
+  Room room{scratch.hidden_bytes, scratch.least_rows};
   scratch.job_count = scratch.hidden_count = 0;
-  for (const std::int32_t e : call.groups.active) {
+  for (; at.active < call.groups.active.size(); ++at.active, at.row = 0) {
+    const std::int32_t e = call.groups.active[at.active];
+    const bool free = !has_weights(experts[e]->kind);
+    const std::int64_t left = std::ssize(call.groups.slots_of(e)) - at.row;
+    const std::int64_t rows = free ? left : room.take(experts[e]->width(), left);
+    if (rows == 0) break;
     if (scratch.job_count == scratch.jobs.size()) scratch.jobs.emplace_back();
     Job& job = scratch.jobs[scratch.job_count++];
     job.id = e;
     job.expert = experts[e];
-    job.slots = call.groups.slots_of(e);
-    job.units = call.groups.units_of(e);
-    job.first_place = call.groups.begin[e];
+    job.slots = call.groups.slots_of(e).subspan(at.row, rows);
+    job.units = call.groups.units_of(e).subspan(at.row, rows);
+    job.first_place = call.groups.begin[e] + at.row;
     job.whole = false;
-    const std::int64_t rows = std::ssize(job.slots);
-    if (!has_weights(job.expert->kind)) {
+    if (free) {
       use.free_rows += rows;
       continue;
     }
     reserve_hidden(call, job);
     use.rows += rows;
-    use.experts_read += 1;
-    use.bytes_read += static_cast<std::int64_t>(job.expert->bytes());
+    use.experts_read += at.row == 0 ? 1 : 0;
+    use.bytes_read += at.row == 0 ? static_cast<std::int64_t>(job.expert->bytes()) : 0;
     use.flops += rows * job.expert->flops_per_row();
+    if (rows < left) {
+      at.row += rows;
+      break;
+    }
   }
   for (std::size_t i = 0; i < scratch.hidden_count; ++i) {
     Hidden& hidden = scratch.hidden[i];
@@ -408,6 +449,11 @@ void run_down(const Call& call) {
 
 }  // namespace
 
+std::int64_t hidden_scratch_bytes(std::int64_t width, std::int64_t rows) {
+  const std::int64_t row = hidden_row_bytes(width);
+  return row * std::min(rows, std::max(ExpertScratch::kHiddenBytes / row, ExpertScratch::kLeastRows));
+}
+
 void quantise_for(const Linear& down, ActivationType activations, ActivationRows& rows) {
   if (!wants_q8(down, activations)) return;
   rows.reserve_q8();
@@ -418,14 +464,18 @@ ExpertUse run_experts(std::span<const ExpertWeights* const> experts, const Route
                       WeightOn weight_on, ActivationType activations, const ActivationRows& x, ThreadPool& pool,
                       ExpertScratch& scratch, MatrixView<float> slot_output) {
   const Call call{plan, groups, weight_on, activations, x, pool, scratch, slot_output};
-  const ExpertUse use = plan_jobs(experts, call);
-  if (scratch.job_count == 0) return use;
+  ExpertUse use;
+  scratch.job_count = 0;
+  if (groups.active.empty()) return use;
   if (weight_on == WeightOn::kInput) weigh_all_inputs(call);
-  prepare_all_overlays(call, Side::kFirst);
-  run_first(call);
-  for (std::size_t i = 0; i < scratch.hidden_count; ++i) quantise_hidden(call, i);
-  prepare_all_overlays(call, Side::kDown);
-  run_down(call);
+  for (Cursor at; at.active < groups.active.size();) {
+    use += plan_jobs(experts, call, at);
+    prepare_all_overlays(call, Side::kFirst);
+    run_first(call);
+    for (std::size_t i = 0; i < scratch.hidden_count; ++i) quantise_hidden(call, i);
+    prepare_all_overlays(call, Side::kDown);
+    run_down(call);
+  }
   return use;
 }
 

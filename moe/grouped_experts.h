@@ -18,6 +18,9 @@ namespace junto {
 
 /// Buffers of run_experts(), kept from call to call so that it does not allocate in steady state.
 struct ExpertScratch {
+  static constexpr std::int64_t kHiddenBytes = std::int64_t{8} << 20;
+  static constexpr std::int64_t kAllHidden = INT64_MAX;
+  static constexpr std::int64_t kLeastRows = 256;  // fewer would read weights from memory once more for each part
   /// Rows of all experts of one width; unequal widths have buffers of their own.
   struct Hidden {
     std::int64_t width = 0;
@@ -28,7 +31,7 @@ struct ExpertScratch {
     Matrix<float> hidden;   // [rows, width]: up, then the activation's result
     ActivationRows inputs;  // shows hidden
   };
-  /// One expert of this call and its group of rows.
+  /// One expert of this part and its group of rows, or as much of it as one part takes.
   struct Job {
     std::int32_t id = 0;
     const ExpertWeights* expert = nullptr;
@@ -45,20 +48,29 @@ struct ExpertScratch {
     std::int64_t row_begin = 0, row_end = 0;
     std::int64_t begin = 0, end = 0;
   };
-  std::vector<Job> jobs;  // the first job_count are of this call: see active_jobs()
+  std::vector<Job> jobs;  // the first job_count are of this part: see active_jobs()
   std::size_t job_count = 0;
-  std::vector<Hidden> hidden;  // the first hidden_count are of this call
+  std::vector<Hidden> hidden;  // the first hidden_count are of this part
   std::size_t hidden_count = 0;
   std::vector<Task> tasks;
   std::vector<std::int64_t> piece_begin;  // tasks that are claimed together begin here; empty: each alone
   std::vector<std::int32_t> piece_order;  // in which pieces are handed out; empty: as they stand
   std::vector<std::int32_t> row_ids;      // 0, 1, 2...
-  Matrix<float> weighted;                 // [places, D]: weight * input, WeightOn::kInput
-  ActivationRows weighted_inputs;         // shows it
+  // Hidden rows of so many bytes are made at a time, but of least_rows rows at least: many rows go through the experts
+  // in several parts, whose hidden rows take turns in one memory.
+  std::int64_t hidden_bytes = kHiddenBytes;
+  std::int64_t least_rows = kLeastRows;
+  Matrix<float> weighted;          // [places, D]: weight * input, WeightOn::kInput
+  ActivationRows weighted_inputs;  // shows it
 
-  /// The experts of the last call in ascending order, free ones included (those have no Hidden).
+  /// The experts of the last part in ascending order, free ones included (those have no Hidden). With
+  /// `hidden_bytes` kAllHidden they are those of the last call.
   std::span<const Job> active_jobs() const { return std::span(jobs).first(job_count); }
 };
+
+/// Bytes that the hidden rows of experts of this width take of an ExpertScratch for a call of `rows` (row, expert)
+/// pairs, Q8 form included: no more than hidden_bytes or least_rows ask for.
+std::int64_t hidden_scratch_bytes(std::int64_t width, std::int64_t rows);
 
 /// Gives hidden rows the form in which an expert's down matrix reads them.
 void quantise_for(const Linear& down, ActivationType activations, ActivationRows& rows);

@@ -231,6 +231,32 @@ TEST(GroupedExperts, BitsDoNotDependOnThreadsOrNeighbours) {
   }
 }
 
+TEST(GroupedExperts, PartsBoundTheMemoryAndChangeNoBit) {
+  const Layer layer(300, 4, 8, true);
+  for (const ActivationType type : {ActivationType::kF32, ActivationType::kQ8}) {
+    for (const WeightOn weight_on : {WeightOn::kOutput, WeightOn::kInput}) {
+      ExpertScratch whole;
+      ExpertUse expected, use;
+      whole.hidden_bytes = ExpertScratch::kAllHidden;
+      const Matrix<float> out = layer.run(2, type, weight_on, whole, &expected);
+      for (const std::int64_t least : {1, 7, 60}) {
+        ExpertScratch parts;
+        parts.hidden_bytes = 0;
+        parts.least_rows = least;
+        EXPECT_TRUE(same_bits(layer.run(2, type, weight_on, parts, &use).values, out.values)) << least;
+        EXPECT_EQ(use, expected);
+        for (const ExpertScratch::Hidden& hidden : parts.hidden) {
+          EXPECT_LE(std::ssize(hidden.hidden.values), least * 160) << least;
+        }
+      }
+    }
+  }
+  const std::int64_t row = 2 * 160 * 4 + 8 * 48;
+  EXPECT_EQ(hidden_scratch_bytes(160, 10), 10 * row);
+  EXPECT_EQ(hidden_scratch_bytes(160, 1 << 20), ExpertScratch::kHiddenBytes / row * row);
+  EXPECT_EQ(hidden_scratch_bytes(1 << 16, 1 << 20), 256 * (std::int64_t{2 * 4} * 65536 + 2048 * 48));
+}
+
 TEST(GroupedExperts, UseCountsWhatIsExecuted) {
   Layer layer(3, 0, 5);
   layer.plan.offset = {0, 2, 4, 5};
