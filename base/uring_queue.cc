@@ -93,7 +93,7 @@ class UringQueue : public BlockQueue {
   }
 
   std::size_t capacity() const override { return kEntries; }
-  int takers(int in_flight) const override { return std::min(2, in_flight); }
+  int takers(int) const override { return 1; }
   std::string_view name() const override { return "io_uring"; }
 
  private:

@@ -18,13 +18,14 @@ constexpr std::size_t kMatricesInFlight = 8;
 // What needs no memory of ours is handed to the system at once: its queue then never waits for a thread of ours, which
 // has to find a core among those that compute.
 constexpr std::size_t kStraightInFlight = 24;
-constexpr std::size_t kPrefetchesInFlight = 4;
+constexpr std::size_t kPrefetchesInFlight = 8;
 constexpr std::size_t kLeastStraight = std::size_t{256} << 10;  // pages that are used in part hardly count
 // A matrix is read in pieces, so that the last one of a layer, too, keeps the disk busy with several reads.
 constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 constexpr std::size_t kMostPieces = 8;
 constexpr std::size_t kStagingBytes = std::size_t{32} << 20;  // in all, but for two matrices where they are larger
 constexpr int kMappedThreads = 4;
+constexpr int kFinishers = 2;
 
 std::size_t rounded_up(std::size_t bytes, std::size_t to) {
   return (bytes + to - 1) / to * to;
@@ -78,12 +79,19 @@ ExpertReads::ExpertReads(std::vector<std::unique_ptr<BlockReader>> readers, std:
   const std::span<std::byte> all[] = {{memory_.get(), count * bytes}, slots};
   if (!mapped && engine == ReadEngine::kAuto) queue_ = make_uring_queue(readers_, all);
   if (!queue_) queue_ = make_thread_queue(readers_);
-  const int threads = mapped ? kMappedThreads : queue_->takers(static_cast<int>(count));
-  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { take_results(); });
+  const int takers = mapped ? kMappedThreads : queue_->takers(static_cast<int>(count));
+  has_finishers_ = takers == 1;
+  for (int i = 0; i < takers; ++i) threads_.emplace_back([this] { take_results(); });
+  for (int i = 0; has_finishers_ && i < kFinishers; ++i) threads_.emplace_back([this] { finish_arrivals(); });
 }
 
 ExpertReads::~ExpertReads() {
   queue_->stop();
+  {
+    const std::lock_guard lock(mutex_);
+    ends_ = true;
+  }
+  arrived_.notify_all();
   for (std::thread& thread : threads_) thread.join();
   queue_.reset();  // before the memory that it reads into
 }
@@ -152,47 +160,77 @@ void ExpertReads::add_reads(std::size_t index) {
   } while (at < bytes);
 }
 
-// An error has one owner at a time, which hands it on: what its last owner frees, no other thread may still read.
 void ExpertReads::take_results() {
   while (std::optional<BlockResult> result = queue_->take()) {
-    const auto index = static_cast<std::size_t>(result->tag >> 32);
-    const std::size_t at = static_cast<std::uint32_t>(result->tag) * kDirectAlignment;
+    std::optional<Arrival> arrival = collect(std::move(*result));
+    if (!arrival) continue;
+    if (!has_finishers_) {
+      finish(std::move(*arrival));
+      continue;
+    }
     {
       const std::lock_guard lock(mutex_);
-      Staging& staging = stagings_[index];
-      if (!staging.error) staging.error = std::move(result->error);
-      const std::size_t end = at + result->bytes;
-      const bool whole = end % kDirectAlignment == 0 && result->bytes > 0;
-      if (!whole) staging.got = std::min(staging.got, end);
-      if (--staging.pieces_left > 0) continue;
+      arrivals_.push_back(std::move(*arrival));
     }
-    finish(index);
+    arrived_.notify_one();
   }
 }
 
-// All pieces of a matrix have come.
-void ExpertReads::finish(std::size_t index) {
-  std::exception_ptr error = std::move(stagings_[index].error);
-  const Staging staging = stagings_[index];
-  try {
-    if (!error && staging.job.to) put(staging);
-  } catch (...) {
-    error = std::current_exception();
+void ExpertReads::finish_arrivals() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    arrived_.wait(lock, [&] { return ends_ || !arrivals_.empty(); });
+    if (ends_) return;
+    Arrival arrival = std::move(arrivals_.front());
+    arrivals_.pop_front();
+    lock.unlock();
+    finish(std::move(arrival));
+    lock.lock();
   }
-  {
-    const std::lock_guard lock(mutex_);
-    (staging.memory.empty() && !mapped_ ? free_straight_ : free_stagings_).push_back(index);
-    if (staging.priority == Priority::kPrefetch) --prefetches_in_flight_;
+}
+
+// Counts a piece; a matrix of which it was the last one is handed on, and the next reads begin before anybody works on
+// it. An error has one owner at a time, which hands it on: what its last owner frees, no other thread may still read.
+std::optional<ExpertReads::Arrival> ExpertReads::collect(BlockResult result) {
+  const auto index = static_cast<std::size_t>(result.tag >> 32);
+  const std::size_t end = static_cast<std::uint32_t>(result.tag) * kDirectAlignment + result.bytes;
+  const std::lock_guard lock(mutex_);
+  Staging& staging = stagings_[index];
+  if (!staging.error) staging.error = std::move(result.error);
+  const bool whole = end % kDirectAlignment == 0 && result.bytes > 0;
+  if (!whole) staging.got = std::min(staging.got, end);
+  if (--staging.pieces_left > 0) return std::nullopt;
+  Arrival arrival{staging.job, index, staging.got, std::move(staging.error)};
+  if (staging.priority == Priority::kPrefetch) --prefetches_in_flight_;
+  if (!staging.job.to) {  // of measure(): thrown away
+    if (arrival.error) measure_error_ = std::move(arrival.error);
+    measured_bytes_ += static_cast<std::int64_t>(staging.got);
+    --measured_left_;
+    free_stagings_.push_back(index);
     start_reads();
-    if (!staging.job.to) {
-      if (error) measure_error_ = std::move(error);
-      measured_bytes_ += static_cast<std::int64_t>(staging.got);
-      --measured_left_;
-      measured_.notify_one();
-      return;
-    }
+    measured_.notify_one();
+    return std::nullopt;
   }
-  done_(staging.job, std::move(error));
+  if (!mapped_ && staging.memory.empty()) {
+    free_straight_.push_back(index);
+    arrival.staging.reset();
+  }
+  start_reads();
+  return arrival;
+}
+
+void ExpertReads::finish(Arrival arrival) {
+  try {
+    if (!arrival.error) put(arrival);
+  } catch (...) {
+    arrival.error = std::current_exception();
+  }
+  if (arrival.staging) {
+    const std::lock_guard lock(mutex_);
+    free_stagings_.push_back(*arrival.staging);
+    start_reads();
+  }
+  done_(arrival.job, std::move(arrival.error));
 }
 
 double ExpertReads::measure(std::span<const Job> jobs, double seconds) {
@@ -214,24 +252,25 @@ double ExpertReads::measure(std::span<const Job> jobs, double seconds) {
   return static_cast<double>(measured_bytes_) / passed_s();
 }
 
-void ExpertReads::put(const Staging& staging) const {
-  const MatrixPlace& place = *staging.job.place;
-  if (mapped_) return put_matrix(place.stored, staging.job.to);
+void ExpertReads::put(const Arrival& arrival) const {
+  const Job& job = arrival.job;
+  const MatrixPlace& place = *job.place;
+  if (mapped_) return put_matrix(place.stored, job.to);
   const auto skip = static_cast<std::size_t>(place.offset % kDirectAlignment);
-  const std::size_t needed = staging.job.whole_bytes > 0 ? staging.job.whole_bytes : skip + place.stored.bytes();
-  if (staging.got < needed) {
-    fail(where_, "ends at byte " + std::to_string(place.offset - skip + staging.got) +
+  const std::size_t needed = job.whole_bytes > 0 ? job.whole_bytes : skip + place.stored.bytes();
+  if (arrival.got < needed) {
+    fail(where_, "ends at byte " + std::to_string(place.offset - skip + arrival.got) +
                      " within an expert that ends at byte " + std::to_string(place.offset - skip + needed) +
                      ": was it changed while it was used?");
   }
-  if (staging.job.whole_bytes > 0) return;  // as it belongs already
-  if (staging.job.straight) {
-    if (gains_from_interleaving(place.stored)) interleave_in_place(place.stored, staging.job.to + skip);
+  if (job.whole_bytes > 0) return;  // as it belongs already
+  if (job.straight) {
+    if (gains_from_interleaving(place.stored)) interleave_in_place(place.stored, job.to + skip);
     return;
   }
   WeightMatrix read = place.stored;
-  read.data = staging.memory.data() + skip;
-  put_matrix(read, staging.job.to);
+  read.data = stagings_[*arrival.staging].memory.data() + skip;
+  put_matrix(read, job.to);
 }
 
 }  // namespace junto

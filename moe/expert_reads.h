@@ -5,10 +5,12 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -89,12 +91,22 @@ class ExpertReads {
     std::exception_ptr error;
   };
 
+  /// A matrix all of whose pieces have come.
+  struct Arrival {
+    Job job;
+    std::optional<std::size_t> staging;  // whose memory has it; none where it was read to where it stays
+    std::size_t got = 0;
+    std::exception_ptr error;
+  };
+
   static bool reads_straight(const Job& job) { return job.to && (job.whole_bytes > 0 || job.straight); }
   void start_reads();
   void add_reads(std::size_t index);
   void take_results();
-  void finish(std::size_t index);
-  void put(const Staging& staging) const;
+  std::optional<Arrival> collect(BlockResult result);
+  void finish_arrivals();
+  void finish(Arrival arrival);
+  void put(const Arrival& arrival) const;
 
   std::vector<std::unique_ptr<BlockReader>> readers_;
   bool mapped_;
@@ -113,6 +125,12 @@ class ExpertReads {
   std::int64_t measured_bytes_ = 0;
   std::exception_ptr measure_error_;
   std::condition_variable measured_;
+  // Where one thread waits for the system it does nothing else, so that the disk has its next reads at once; others
+  // finish what arrived.
+  std::deque<Arrival> arrivals_;
+  std::condition_variable arrived_;
+  bool ends_ = false;
+  bool has_finishers_ = false;
   std::vector<std::thread> threads_;
 };
 
