@@ -54,6 +54,7 @@ ModelConfig declare_sizes(const ConfigReader& r) {
   if (!(eps >= 0 && eps < 1))
     r.refuse({"rms_norm_eps", "attention.layer_norm_rms_epsilon"}, std::to_string(eps), "0 <= eps < 1");
   m.norm_eps = m.output_norm_eps = static_cast<float>(eps);
+  if (!r.gguf() && r.boolean_or({"junto_layer_norm", nullptr}, false)) m.norm = NormKind::kLayer;  // of our trainer
   m.tied_embeddings =
       r.gguf() ? r.checkpoint().find("output.weight") == nullptr
                : r.boolean_or({"tie_word_embeddings", nullptr}, r.checkpoint().find("lm_head.weight") == nullptr);

@@ -17,20 +17,22 @@ namespace {
 
 /// config.json of the plain decoder.
 Json config_of(const LanguageModelShape& shape) {
-  return {{"architectures", {shape.qk_norm ? "Qwen3ForCausalLM" : "LlamaForCausalLM"}},
-          {"model_type", shape.qk_norm ? "qwen3" : "llama"},
-          {"vocab_size", shape.vocabulary},
-          {"hidden_size", shape.hidden},
-          {"num_hidden_layers", shape.layers},
-          {"num_attention_heads", shape.heads},
-          {"num_key_value_heads", shape.kv_heads},
-          {"head_dim", shape.head_dim},
-          {"intermediate_size", std::max(shape.dense_width, shape.expert_width)},
-          {"max_position_embeddings", shape.context},
-          {"rope_theta", json_number(shape.rope_theta)},
-          {"rms_norm_eps", json_number(shape.norm_eps)},
-          {"hidden_act", "silu"},
-          {"tie_word_embeddings", shape.tied_embeddings}};
+  Json config = {{"architectures", {shape.qk_norm ? "Qwen3ForCausalLM" : "LlamaForCausalLM"}},
+                 {"model_type", shape.qk_norm ? "qwen3" : "llama"},
+                 {"vocab_size", shape.vocabulary},
+                 {"hidden_size", shape.hidden},
+                 {"num_hidden_layers", shape.layers},
+                 {"num_attention_heads", shape.heads},
+                 {"num_key_value_heads", shape.kv_heads},
+                 {"head_dim", shape.head_dim},
+                 {"intermediate_size", std::max(shape.dense_width, shape.expert_width)},
+                 {"max_position_embeddings", shape.context},
+                 {"rope_theta", json_number(shape.rope_theta)},
+                 {"rms_norm_eps", json_number(shape.norm_eps)},
+                 {"hidden_act", "silu"},
+                 {"tie_word_embeddings", shape.tied_embeddings}};
+  if (shape.norm == NormKind::kLayer) config["junto_layer_norm"] = true;
+  return config;
 }
 
 /// Of the routed layers, as stored_routing() says it of a model whose plain form is dense.
@@ -119,18 +121,22 @@ void export_gguf(const LanguageModel& model, const GgufTokenizerData& tokenizer,
   for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
     const LanguageModel::Block& b = model.blocks()[layer];
     const std::string prefix = "blk." + std::to_string(layer) + ".";
-    tensors.add(prefix + "attn_norm.weight", b.attn_norm);
-    tensors.add(prefix + "attn_output_norm.weight", b.attn_sum_norm);
+    const auto add_norm = [&](const std::string& role, const at::Tensor& weight, const at::Tensor& bias) {
+      tensors.add(prefix + role + ".weight", weight);
+      tensors.add(prefix + role + ".bias", bias);
+    };
+    add_norm("attn_norm", b.attn_norm, b.attn_norm_bias);
+    add_norm("attn_output_norm", b.attn_sum_norm, b.attn_sum_norm_bias);
     tensors.add(prefix + "attn_q.weight", b.q);
     tensors.add(prefix + "attn_k.weight", b.k);
     tensors.add(prefix + "attn_v.weight", b.v);
     tensors.add(prefix + "attn_q_norm.weight", b.q_norm);
     tensors.add(prefix + "attn_k_norm.weight", b.k_norm);
     tensors.add(prefix + "attn_output.weight", b.output);
-    tensors.add(prefix + "ffn_norm.weight", b.ffn_norm);
+    add_norm("ffn_norm", b.ffn_norm, b.ffn_norm_bias);
     const bool again = b.ffn_second_norm.defined();
-    tensors.add(prefix + (again ? "ffn_output_norm.weight" : "layer_output_norm.weight"), b.ffn_sum_norm);
-    tensors.add(prefix + "layer_output_norm.weight", b.ffn_second_norm);
+    add_norm(again ? "ffn_output_norm" : "layer_output_norm", b.ffn_sum_norm, b.ffn_sum_norm_bias);
+    add_norm("layer_output_norm", b.ffn_second_norm, b.ffn_second_norm_bias);
     if (shape.routed(layer)) {
       add_experts(shape, b, prefix, tensors);
       continue;
@@ -139,6 +145,7 @@ void export_gguf(const LanguageModel& model, const GgufTokenizerData& tokenizer,
     tensors.add(prefix + "ffn_down.weight", b.down);
   }
   tensors.add("output_norm.weight", model.output_norm());
+  tensors.add("output_norm.bias", model.output_norm_bias());
   if (!shape.tied_embeddings) tensors.add("output.weight", model.head());
   write_gguf(path, metadata, tensors.out);
 }

@@ -24,6 +24,7 @@ Kind kind_of(const LanguageModelShape& shape, const std::string& folder) {
   const auto refuse = [&](const std::string& what) {
     fail(folder, "not written: no architecture of transformers has " + what + "; model.gguf has it");
   };
+  if (shape.norm != NormKind::kRms) refuse("layer norms and these routers");
   if (shape.norms != BlockNorms::kPre) refuse("norms on residual sums like these");
   if (!shape.routes()) return shape.qk_norm ? Kind::kQwen3 : Kind::kLlama;
   const RouterSpec& router = shape.router;

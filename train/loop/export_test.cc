@@ -63,6 +63,8 @@ std::vector<std::pair<const char*, LanguageModelShape>> shapes() {
       {"two rounds of one router", shape_with(softmax)},
       {"routers one layer ahead", shape_with(softmax)},
       {"routers past a dense layer", shape_with(softmax)},
+      {"layer norm", shape_with(softmax)},
+      {"post-norm of layer norm", shape_with(softmax)},
       {"post-norm", shape_with(softmax)},
       {"post-norm, twice, Adam of decay 1", shape_with(softmax)},
       {"MoE++ as released", shape_with({.experts = 8,
@@ -76,6 +78,12 @@ std::vector<std::pair<const char*, LanguageModelShape>> shapes() {
   };
   for (auto& [name, shape] : out) {
     const std::string_view which = name;
+    if (which == "layer norm" || which == "post-norm of layer norm") {
+      shape.norm = NormKind::kLayer;
+      shape.norms = which == "layer norm" ? BlockNorms::kPre : BlockNorms::kPostTwice;
+      shape.dense_layers = 1;
+      shape.dense_width = 40;
+    }
     if (which == "post-norm") {
       shape.norms = BlockNorms::kPost;
       shape.dense_layers = 1;

@@ -35,6 +35,8 @@ inline void spread_weights(LanguageModel& model) {
   for (const Parameter& parameter : model.parameters().all()) {
     if (parameter.decays)
       parameter.value.detach().mul_(0.7 / std::sqrt(static_cast<double>(parameter.value.size(-1))) / 0.02);
+    if (parameter.name.ends_with("norm.bias"))  // 0 at first, by which a bias that is not read would not be seen
+      parameter.value.detach().copy_(at::linspace(-0.3, 0.4, parameter.value.numel()));
   }
   for (const RouterPlace& router : model.routers()) {
     const at::Tensor& bias = router.selection_bias;

@@ -86,6 +86,8 @@ TEST(LanguageModel, EveryParametersGradientIsTheSlopeOfTheLoss) {
   json["model"]["router"]["select"]["k"] = 4;  // all: a step in the router would change the choice
   json["model"]["router"]["weigh"] = "raw";
   expect_slopes(json);
+  json["model"]["norm"] = "layer";
+  expect_slopes(json);
   json["model"]["dense_layers"] = 2;
   json["model"]["dense_width"] = 32;
   json["adapters"] = {

@@ -12,6 +12,7 @@ namespace junto {
 namespace {
 
 constexpr std::int64_t kLargest = 1 << 20;
+constexpr std::array<std::string_view, 2> kNormKindNames = {"rms", "layer"};
 /// The engine's names of what may have an adapter.
 constexpr std::array<const char*, kLinearLayers> kRoles = {"attn_q",   "attn_k", "attn_v",  "attn_output",
                                                            "ffn_gate", "ffn_up", "ffn_down"};
@@ -66,7 +67,7 @@ void read_sizes(JsonFields& fields, LanguageModelShape& shape) {
                        .value_or(shape.hidden / shape.heads);
   size("context", 2, shape.context, "Tokens that the model can see");
   fields.read("rope_theta", 1.0f, 1e12f, shape.rope_theta, "Base of the rotary positions");
-  fields.read("norm_eps", 0.0f, 1.0f, shape.norm_eps, "Beside the mean square in RMSNorm");
+  fields.read("norm_eps", 0.0f, 1.0f, shape.norm_eps, "Beside the mean square in RMSNorm, the variance in LayerNorm");
   fields.read("qk_norm", shape.qk_norm, "RMSNorm of queries and keys per head (Qwen3)");
   fields.read("tied_embeddings", shape.tied_embeddings, "One matrix for embedding and head");
   size("dense_layers", 0, shape.dense_layers, "The first so many layers have no experts");
@@ -104,6 +105,8 @@ LanguageModelShape parse_language_model_shape(const Json& json, std::string_view
   if (const Json* free = fields.any("free_experts", "The last so many of the router's experts (MoE++)"))
     read_free_experts(*free, where, shape);
   part("rounds", parse_rounds, shape.rounds, "Rounds in a layer (Chain-of-Experts)");
+  fields.read("norm", kNormKindNames, shape.norm,
+              "Of the residual stream: RMSNorm, or LayerNorm with mean and bias; of q and k it is RMSNorm");
   fields.read(
       "norms", kBlockNormNames, shape.norms,
       "Before sublayers, on residual sums, or those with a second sum and norm of routed layers (MomentumSMoE)");
@@ -173,8 +176,10 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::
     requests.push_back(
         {.name = std::move(name), .shape = std::move(sizes), .out = &out, .deviation = deviation, .decays = true});
   };
-  const auto norm = [&](std::string name, std::int64_t size, at::Tensor& out) {
-    requests.push_back({.name = std::move(name), .shape = {size}, .out = &out, .mean = 1.0});
+  const auto norm = [&](const std::string& name, std::int64_t size, at::Tensor& out, at::Tensor* bias = nullptr) {
+    requests.push_back({.name = name + ".weight", .shape = {size}, .out = &out, .mean = 1.0});
+    if (bias != nullptr && s.norm == NormKind::kLayer)
+      requests.push_back({.name = name + ".bias", .shape = {size}, .out = bias});
   };
   // GPT-2's initialisation: what ends in the residual stream is smaller the more layers add to it.
   constexpr double kDeviation = 0.02;
@@ -185,19 +190,20 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::
     const std::string prefix = "blk." + std::to_string(layer) + ".";
     const std::int64_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
     const bool pre = s.norms == BlockNorms::kPre, again = s.norms == BlockNorms::kPostTwice && s.routed(layer);
-    norm(prefix + (pre ? "attn_norm.weight" : "attn_output_norm.weight"), s.hidden,
-         pre ? b.attn_norm : b.attn_sum_norm);
+    norm(prefix + (pre ? "attn_norm" : "attn_output_norm"), s.hidden, pre ? b.attn_norm : b.attn_sum_norm,
+         pre ? &b.attn_norm_bias : &b.attn_sum_norm_bias);
     matrix(prefix + "attn_q.weight", {q, s.hidden}, b.q, kDeviation);
     matrix(prefix + "attn_k.weight", {kv, s.hidden}, b.k, kDeviation);
     matrix(prefix + "attn_v.weight", {kv, s.hidden}, b.v, kDeviation);
     matrix(prefix + "attn_output.weight", {s.hidden, q}, b.output, residual);
     if (s.qk_norm) {
-      norm(prefix + "attn_q_norm.weight", s.head_dim, b.q_norm);
-      norm(prefix + "attn_k_norm.weight", s.head_dim, b.k_norm);
+      norm(prefix + "attn_q_norm", s.head_dim, b.q_norm);
+      norm(prefix + "attn_k_norm", s.head_dim, b.k_norm);
     }
-    if (pre) norm(prefix + "ffn_norm.weight", s.hidden, b.ffn_norm);
-    if (!pre) norm(prefix + (again ? "ffn_output_norm.weight" : "layer_output_norm.weight"), s.hidden, b.ffn_sum_norm);
-    if (again) norm(prefix + "layer_output_norm.weight", s.hidden, b.ffn_second_norm);
+    if (pre) norm(prefix + "ffn_norm", s.hidden, b.ffn_norm, &b.ffn_norm_bias);
+    if (!pre)
+      norm(prefix + (again ? "ffn_output_norm" : "layer_output_norm"), s.hidden, b.ffn_sum_norm, &b.ffn_sum_norm_bias);
+    if (again) norm(prefix + "layer_output_norm", s.hidden, b.ffn_second_norm, &b.ffn_second_norm_bias);
     if (s.routed(layer)) {
       const int carried = layer > s.first_routed() ? s.router.experts : 0;
       b.share = share_;
@@ -214,7 +220,7 @@ LanguageModel::LanguageModel(LanguageModelShape shape, std::uint64_t seed, std::
       request_adapter_parameters(*s.adapters, outputs, inputs, prefix + kRoles[i], b.adapters[i], requests);
     }
   }
-  norm("output_norm.weight", s.hidden, output_norm_);
+  norm("output_norm", s.hidden, output_norm_, &output_norm_bias_);
   if (!s.tied_embeddings) matrix("output.weight", {s.outputs(), s.hidden}, head_, kDeviation);
   parameters_ = Parameters(requests, seed);
   for (std::int64_t layer = 0; layer < s.layers; ++layer) {

@@ -1,6 +1,6 @@
-// A decoder language model under autograd: RMSNorm before each sublayer or on residual sums, rotary positions,
-// grouped-query attention, feed-forward networks, experts in any layers. What it computes, the engine computes from the
-// file that export_gguf() writes.
+// A decoder language model under autograd: RMSNorm or LayerNorm before each sublayer or on residual sums, rotary
+// positions, grouped-query attention, feed-forward networks, experts in any layers. What it computes, the engine
+// computes from the file that export_gguf() writes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -40,6 +40,7 @@ struct LanguageModelShape : MoeShape {
   std::int64_t dense_layers = 0;  // the first layers have no experts but one feed-forward network
   std::int64_t dense_width = 0;   // of dense layers' networks
   std::optional<std::vector<std::int64_t>> routed_layers;  // those with experts, ascending; none: all after the first
+  NormKind norm = NormKind::kRms;                          // of the residual stream; those of q and k are RMSNorm
   BlockNorms norms = BlockNorms::kPre;
   ResidualRule residual;                       // of routed layers
   std::optional<ResidualRule> first_residual;  // of the first of them, where it differs
@@ -113,6 +114,8 @@ class LanguageModel {
     at::Tensor attn_norm, q, k, v, output, q_norm, k_norm, ffn_norm;
     at::Tensor attn_sum_norm, ffn_sum_norm,
         ffn_second_norm;  // of residual sums, in the place of attn_norm and ffn_norm
+    /// Of the norms above, where they are layer norms.
+    at::Tensor attn_norm_bias, ffn_norm_bias, attn_sum_norm_bias, ffn_sum_norm_bias, ffn_second_norm_bias;
     std::array<LinearAdapter, kLinearLayers> adapters;
   };
 
@@ -135,6 +138,8 @@ class LanguageModel {
   const std::vector<Block>& blocks() const { return blocks_; }
   const at::Tensor& embedding() const { return embedding_; }
   const at::Tensor& output_norm() const { return output_norm_; }
+  /// Undefined where norms have none.
+  const at::Tensor& output_norm_bias() const { return output_norm_bias_; }
   const at::Tensor& head() const { return shape_.tied_embeddings ? embedding_ : head_; }
 
  private:
@@ -143,7 +148,7 @@ class LanguageModel {
   /// The same, with nothing kept for backward but what it was given.
   void run_block_twice(std::int64_t layer, std::int64_t sequences, std::int64_t length, Stream& stream) const;
   /// By `weight`, or x itself where it is undefined: a block has no norm there.
-  at::Tensor normed(const at::Tensor& x, const at::Tensor& weight) const;
+  at::Tensor normed(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) const;
   at::Tensor attention(const Block& block, const at::Tensor& x, std::int64_t sequences, std::int64_t length,
                        std::vector<RoutedUnits>& adapted) const;
   bool adapts(LinearLayer layer) const { return shape_.adapters && adapters_used_ && shape_.adapters->has(layer); }
@@ -157,7 +162,7 @@ class LanguageModel {
   MoeRouters routers_;
   CompiledRouter adapter_router_;
   bool adapters_used_ = true;
-  at::Tensor embedding_, output_norm_, head_;
+  at::Tensor embedding_, output_norm_, output_norm_bias_, head_;
   std::vector<Block> blocks_;
   Parameters parameters_;
   at::Tensor cosine_, sine_;  // [context, head_dim / 2]

@@ -43,8 +43,10 @@ struct LanguageModel::Stream {
   }
 };
 
-at::Tensor LanguageModel::normed(const at::Tensor& x, const at::Tensor& weight) const {
-  return weight.defined() ? rms_norm(x, weight, shape_.norm_eps) : x;
+at::Tensor LanguageModel::normed(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) const {
+  if (!weight.defined()) return x;
+  if (bias.defined()) return at::layer_norm(x, {x.size(1)}, weight, bias, shape_.norm_eps);
+  return rms_norm(x, weight, shape_.norm_eps);
 }
 
 at::Tensor LanguageModel::update_of(const Block& block, LinearLayer layer, const at::Tensor& x,
@@ -90,16 +92,18 @@ at::Tensor LanguageModel::dense_network(const Block& block, const at::Tensor& x,
 void LanguageModel::run_block(std::int64_t layer, std::int64_t sequences, std::int64_t length, Stream& stream) const {
   const LanguageModelShape& s = shape_;
   const Block& block = blocks_[layer];
-  stream.x = stream.x + attention(block, normed(stream.x, block.attn_norm), sequences, length, stream.adapted);
-  stream.x = normed(stream.x, block.attn_sum_norm);
+  stream.x = stream.x + attention(block, normed(stream.x, block.attn_norm, block.attn_norm_bias), sequences, length,
+                                  stream.adapted);
+  stream.x = normed(stream.x, block.attn_sum_norm, block.attn_sum_norm_bias);
   if (!s.routed(layer)) {
-    const at::Tensor read = normed(stream.x, block.ffn_norm);
+    const at::Tensor read = normed(stream.x, block.ffn_norm, block.ffn_norm_bias);
     const auto network = [&](const at::Tensor& x) { return dense_network(block, x, stream.adapted); };
-    stream.x = normed(stream.x + timed(stream.pass.experts, read, network), block.ffn_sum_norm);
+    stream.x =
+        normed(stream.x + timed(stream.pass.experts, read, network), block.ffn_sum_norm, block.ffn_sum_norm_bias);
     return;
   }
   const ResidualRule& rule = s.residual_of(layer);
-  const at::Tensor read = normed(look_ahead(rule, stream.x, stream.moments), block.ffn_norm);
+  const at::Tensor read = normed(look_ahead(rule, stream.x, stream.moments), block.ffn_norm, block.ffn_norm_bias);
   at::Tensor router_input;
   if (s.router_back > 0) {
     const auto back = static_cast<std::size_t>(s.router_back);
@@ -107,8 +111,11 @@ void LanguageModel::run_block(std::int64_t layer, std::int64_t sequences, std::i
     stream.read.push_back(read);
   }
   const at::Tensor out = moe_layer(s, routers_, block, read, stream.pass, router_input);
-  const at::Tensor joined = normed(join_residual(rule, stream.x, out, read, stream.moments), block.ffn_sum_norm);
-  stream.x = block.ffn_second_norm.defined() ? normed(stream.x + joined, block.ffn_second_norm) : joined;
+  const at::Tensor joined =
+      normed(join_residual(rule, stream.x, out, read, stream.moments), block.ffn_sum_norm, block.ffn_sum_norm_bias);
+  stream.x = block.ffn_second_norm.defined()
+                 ? normed(stream.x + joined, block.ffn_second_norm, block.ffn_second_norm_bias)
+                 : joined;
 }
 
 void LanguageModel::run_block_twice(std::int64_t layer, std::int64_t sequences, std::int64_t length,
@@ -171,7 +178,7 @@ LanguageModel::Output LanguageModel::forward(const at::Tensor& tokens, const Dra
       run_block(layer, sequences, length, stream);
     }
   }
-  return {.logits = project(rms_norm(stream.x, output_norm_, s.norm_eps), head()),
+  return {.logits = project(normed(stream.x, output_norm_, output_norm_bias_), head()),
           .routed = std::move(stream.pass.routed),
           .adapted = std::move(stream.adapted)};
 }
