@@ -17,7 +17,7 @@ struct SimulatedMachine {
   double expert_s = 0;     // a routed expert, computed by all cores
   double arrive_s = 0;     // core time for bringing an expert that was read into the kernels' layout
   int reads = 24;          // matrices at a time
-  int prefetch_reads = 4;  // of them, at most so many that were guessed
+  int prefetch_reads = 8;  // of them, at most so many that were guessed
   int matrices = 3;        // of an expert
   int cores = 2;
 };

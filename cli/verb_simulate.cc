@@ -326,7 +326,7 @@ Command simulate_command() {
       {.name = "--prefetch-reads",
        .target = &options->prefetch_reads,
        .value = "N",
-       .help = "Of them, at most so many that were guessed (default 4)",
+       .help = "Of them, at most so many that were guessed (default 8)",
        .low = 1,
        .high = 256},
       {.name = "--prefetch",
