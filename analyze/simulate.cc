@@ -122,10 +122,9 @@ class SimulatedScores {
 /// The expert cache with simulated time: ExpertCache::run, step by step.
 class SimulatedCache : private SlotReads {
  public:
-  SimulatedCache(const TracedStages& traced, const SimulatedMachine& machine, const SlotTableOptions& options,
-                 std::int64_t slots, double expert_bytes, SimulatedScores& scores)
-      : traced_(traced),
-        machine_(machine),
+  SimulatedCache(const SimulatedMachine& machine, const SlotTableOptions& options, std::int64_t slots,
+                 double expert_bytes, SimulatedScores& scores)
+      : machine_(machine),
         expert_bytes_(expert_bytes),
         clock_(machine, expert_bytes / machine.matrices, [this](std::int32_t slot) { arrived(slot); }),
         table_(options, static_cast<std::int32_t>(slots), *this),
@@ -173,7 +172,6 @@ class SimulatedCache : private SlotReads {
 
   void run_stage(int stage, std::span<const std::int32_t> experts);
 
-  const TracedStages& traced_;
   SimulatedMachine machine_;
   double expert_bytes_;
   MachineModel clock_;
@@ -263,7 +261,7 @@ SimulationResult simulate(const RouteTrace& trace, const SimulatedMachine& machi
   }
   const auto routes = std::make_shared<const PastRoutes>(routes_of(traced, passes));
   SimulatedScores scores(trace, run, routes);
-  SimulatedCache cache(traced, machine, table_options(traced, run, routes, popularity), run.slots,
+  SimulatedCache cache(machine, table_options(traced, run, routes, popularity), run.slots,
                        static_cast<double>(expert_bytes), scores);
   std::int64_t done = 0;
   bool counts = false;

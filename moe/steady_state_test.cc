@@ -1,8 +1,10 @@
 // One decoded token must not allocate: routing, dispatch, experts and combine live on their scratch.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <limits>
 #include <new>
 #include <random>
 
@@ -104,10 +106,15 @@ TEST(SteadyState, AnMoeLayerDoesNotAllocate) {
       step(spec, router);
       quiet = allocations.load() == at ? quiet + 1 : 0;
     }
-    const std::int64_t before = allocations.load();
-    for (int token = 0; token < 20; ++token) step(spec, router);
-    // Buffers grow to the most that was ever asked for, so a step may still find a new most; a leak would be each time.
-    EXPECT_LE(allocations.load() - before, 3);
+    // Buffers grow to the most that was ever asked for, so a step may still find a new most, and a thread its first
+    // core: not in each of many stretches of 20 steps.
+    std::int64_t least = std::numeric_limits<std::int64_t>::max();
+    for (int stretch = 0; stretch < 100 && least > 0; ++stretch) {
+      const std::int64_t before = allocations.load();
+      for (int token = 0; token < 20; ++token) step(spec, router);
+      least = std::min(least, allocations.load() - before);
+    }
+    EXPECT_EQ(least, 0);
   }
   const std::int64_t before = allocations.load();
   ::operator delete(::operator new(1));       // calls, not expressions: a compiler may leave those out in pairs
