@@ -17,7 +17,6 @@
 //   disk S    reads experts at random places of the file for S seconds, as streaming would -> "bytes per second"
 //   Other lines are errors; the end of the input is the end.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -29,6 +28,7 @@
 #include <vector>
 
 #include "analyze/route_replay.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/freed_memory.h"
 #include "cli/expert_memory.h"
@@ -47,10 +47,6 @@ struct Options {
   std::int64_t tokens = 1;
   std::string routes;
 };
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 std::vector<std::int32_t> read_ids(const std::string& path) {
   std::ifstream file(path);

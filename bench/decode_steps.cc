@@ -10,7 +10,6 @@
 // turn. Printed are medians over turns, and the median ratio to the first contender's tokens per second with its 95 %
 // bootstrap interval.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <map>
@@ -19,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "cli/session.h"
@@ -43,10 +43,6 @@ struct Contender {
   std::vector<double> tokens_per_s;  // by turn
   double bytes_per_token = 0;
 };
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 double median(std::vector<double> values, double at = 0.5) {
   const auto place = values.begin() + static_cast<std::ptrdiff_t>(at * static_cast<double>(values.size() - 1) + 0.5);

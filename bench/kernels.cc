@@ -15,7 +15,6 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -25,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/thread_pool.h"
 #include "bench/peaks.h"
 #include "cli/machine.h"
@@ -49,10 +49,6 @@ struct Case {
   Shape shape;
   std::int64_t x_rows;  // per expert
 };
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 double setting(const char* name, double otherwise) {
   const char* value = std::getenv(name);

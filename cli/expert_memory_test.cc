@@ -65,13 +65,7 @@ TEST(ExpertMemory, APredictorOfPathsGuessesMostAndChangesNoToken) {
   const std::string paths = JUNTO_SOURCE_DIR "/models/junto-mini-paths.gguf";
   const std::vector<std::string> asked = {"run", "mini", "--raw",  "-p", "She was very",
                                           "-n",  "24",   "--temp", "0",  "--json"};
-  const auto ran = [&](std::vector<std::string> more) {
-    std::vector<std::string> all = asked;
-    all.insert(all.end(), more.begin(), more.end());
-    const Ran done = run_junto(all);
-    EXPECT_EQ(done.status, 0) << done.err;
-    return Json::parse(done.out);
-  };
+  const auto ran = [&](const std::vector<std::string>& more) { return json_of_run(asked, more); };
   const Json resident = ran({});
   for (const char* rule : {"path", "path:2"}) {
     const Json streamed = ran({"--expert-memory", "4MB", "--prefetch", rule, "--path-predictor", paths});

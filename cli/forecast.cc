@@ -10,7 +10,6 @@
 #include "cli/machine.h"
 #include "cli/model_report.h"
 #include "cli/number_text.h"
-#include "cli/prompt_chunk.h"
 #include "model/kv_cache.h"
 #include "model/weights.h"
 
@@ -41,7 +40,7 @@ Forecast forecast(const Needs& needs, double read_bytes_per_s, double disk_bytes
   return out;
 }
 
-Forecast forecast_model(const Checkpoint& checkpoint, const ForecastOptions& options) {
+Forecast forecast_model(const Checkpoint& checkpoint, const ForecastOptions& options, ThreadPool& pool) {
   const std::int64_t memory = options.memory;
   const StoredBytes stored = stored_bytes_of(checkpoint);
   if (stored.all > memory && stored.experts == 0) {
@@ -51,9 +50,7 @@ Forecast forecast_model(const Checkpoint& checkpoint, const ForecastOptions& opt
   LoadOptions load;  // slots that nothing is put into cost no memory, weights are mapped
   if (!options.experts.disk_limit.empty())
     load.disk_limit_bytes_per_s = parse_rate(options.experts.disk_limit, "--disk-limit");
-  ThreadPool pool(options.threads);
-  const std::int64_t working = prompt_bytes(checkpoint, options.activations, options.chunk, pool.threads());
-  load.expert_memory = choose_expert_memory(options.experts, stored, working, memory, checkpoint.path);
+  load.expert_memory = choose_expert_memory(options.experts, stored, options.working, memory, checkpoint.path);
   const std::shared_ptr<Model> model = load_model(checkpoint, load);
   const ModelReport report = report_model(checkpoint, *model);
   Needs needs;
@@ -61,7 +58,7 @@ Forecast forecast_model(const Checkpoint& checkpoint, const ForecastOptions& opt
   needs.experts = stored.experts;
   needs.read_per_token = report.bytes_per_token;
   needs.experts_per_token = report.bytes_per_token - report.always_read_bytes;
-  needs.working = working;
+  needs.working = options.working;
   needs.context = options.context > 0 ? options.context : model->config.context_length;
   needs.kv = needs.context *
              static_cast<std::int64_t>(make_kv_layout(model->config, parse_kv_type(options.kv)).bytes_per_position());

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/json.h"
+#include "base/thread_pool.h"
 #include "cli/expert_memory.h"
 #include "format/checkpoint.h"
 
@@ -47,14 +48,12 @@ struct ForecastOptions {
   std::int64_t memory = 0;   // that there is
   std::int64_t context = 0;  // 0: the model's own
   std::string kv = "f16";
-  ActivationType activations = ActivationType::kQ8;
-  int chunk = 0;  // rows of a prompt's calls; 0: kPromptChunk
-  int threads = 0;
+  std::int64_t working = 0;  // activations of a prompt's calls: prompt_bytes()
 };
 
 /// Reads the header, and measures memory and disk for a moment. Throws Error with both byte counts where not even what
-/// every token reads fits into memory.
-Forecast forecast_model(const Checkpoint& checkpoint, const ForecastOptions& options);
+/// every token reads fits into memory. The threads of `pool` read and compute.
+Forecast forecast_model(const Checkpoint& checkpoint, const ForecastOptions& options, ThreadPool& pool);
 
 /// "about 3.1 tok/s at uniform routing, limited by 2.3 GB/s of disk".
 std::string describe_forecast(const Forecast& forecast);

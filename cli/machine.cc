@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
@@ -16,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -89,10 +89,6 @@ std::int64_t cgroup_available() {
 }
 
 constexpr std::size_t kPieceWords = std::size_t{1} << 17;  // a mebibyte: what a thread reads at a time
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 Json read_limits(const std::string& path) {
   if (!std::filesystem::exists(path)) return Json::object();

@@ -1,12 +1,12 @@
 #include "cli/prompt_chunk.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
 #include <memory>
 #include <variant>
 
+#include "base/clock.h"
 #include "model/working_memory.h"
 
 namespace junto {
@@ -21,10 +21,6 @@ const Linear& some_matrix(const MixerWeights& mixer) {
   if (const auto* m = std::get_if<MlaWeights>(&mixer)) return m->output;
   if (const auto* c = std::get_if<ShortConvWeights>(&mixer)) return c->out;
   return std::get<ExpertAttentionWeights>(mixer).output.front();
-}
-
-double clock_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 }  // namespace
@@ -56,9 +52,9 @@ double measure_row_s(const Model& model, ThreadPool& pool, ActivationType activa
   OverlayScratch scratch;
   double best_s = std::numeric_limits<double>::infinity();
   for (int i = 0; i < kTimes; ++i) {
-    const double begin = clock_s();
+    const double begin = now_s();
     apply(matrix, rows, out.view(), pool, scratch);
-    best_s = std::min(best_s, clock_s() - begin);
+    best_s = std::min(best_s, now_s() - begin);
   }
   const auto probed = static_cast<double>(kProbeRows) * static_cast<double>(matrix.weights.stored_bytes());
   return best_s / probed * static_cast<double>(bytes_per_row);

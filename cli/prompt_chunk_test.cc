@@ -37,13 +37,7 @@ TEST(PromptChunk, ASlowDiskMakesItLongAndTokensStayTheSame) {
   const std::vector<std::string> asked = {
       "run",          checkpoint_path("olmoe"), "--ids", "5,17,40,9,11,300,22,8", "-n", "6", "--temp", "0", "--json",
       "--ignore-eos", "--expert-memory",        "100KB"};
-  const auto ran = [&](std::vector<std::string> more) {
-    std::vector<std::string> all = asked;
-    all.insert(all.end(), more.begin(), more.end());
-    const Ran done = run_junto(all);
-    EXPECT_EQ(done.status, 0) << done.err;
-    return Json::parse(done.out);
-  };
+  const auto ran = [&](const std::vector<std::string>& more) { return json_of_run(asked, more); };
   const Json fast = ran({}), slow = ran({"--disk-limit", "2MB/s"}), given = ran({"--chunk", "3"});
   EXPECT_GE(fast["streaming"]["prompt_chunk"], kPromptChunk);
   EXPECT_GT(slow["streaming"]["prompt_chunk"], kPromptChunk);

@@ -207,12 +207,9 @@ void load_for_work(Session& session, const ModelOptions& model, bool float_activ
   options.expert_memory = choose_expert_memory(experts, stored, working, available, session.checkpoint.path);
   Forecast found;
   if (options.expert_memory > 0) {
-    found = forecast_model(session.checkpoint, {.experts = experts,
-                                                .memory = available,
-                                                .kv = model.kv,
-                                                .activations = activations,
-                                                .chunk = model.chunk.value_or(0),
-                                                .threads = model.threads});
+    found =
+        forecast_model(session.checkpoint,
+                       {.experts = experts, .memory = available, .kv = model.kv, .working = working}, *session.pool);
     const Needs& needs = found.needs;
     print_note(session.checkpoint.path + ": " +
                describe_streaming(stored.experts, needs.cached, needs.slot, needs.expert_count, experts.evict) + "; " +

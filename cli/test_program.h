@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/json.h"
 
 namespace junto {
 
@@ -82,6 +84,14 @@ inline Ran run_junto(const std::vector<std::string>& arguments, const std::strin
   ran.out = contents(out);
   ran.err = contents(err);
   return ran;
+}
+
+/// What `junto asked... more...` prints as JSON; it must succeed.
+inline Json json_of_run(std::vector<std::string> asked, const std::vector<std::string>& more) {
+  asked.insert(asked.end(), more.begin(), more.end());
+  const Ran done = run_junto(asked);
+  EXPECT_EQ(done.status, 0) << done.err;
+  return Json::parse(done.out);
 }
 
 /// The one line of an error with status 1, without "junto: " and the line break; else a text that says what came.

@@ -1,6 +1,5 @@
 // junto bench: tokens per second in llama-bench's table, and what share of the machine's memory bandwidth they make.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "analyze/route_replay.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/commands.h"
@@ -80,10 +80,6 @@ double deviation(const std::vector<double>& values) {
 double share_of_limit(const BenchResult& result) {
   const double limit = mean(result.read_bytes_per_s);
   return limit > 0 ? result.bytes_per_token * mean(result.tokens_per_s) / limit : 0;
-}
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 /// "128,512".

@@ -55,11 +55,14 @@ int run_fit(const FitArguments& options) {
   if (options.json) set_default_progress_style(ProgressStyle::kSilent);
   const Checkpoint checkpoint = open_model_file(options.path);
   const std::int64_t memory = options.memory ? parse_bytes(*options.memory, "--memory") : available_memory_bytes();
-  const Forecast result = forecast_model(checkpoint, {.experts = options.experts,
-                                                      .memory = memory,
-                                                      .context = options.context.value_or(0),
-                                                      .kv = options.kv,
-                                                      .threads = options.threads});
+  ThreadPool pool(options.threads);
+  const Forecast result = forecast_model(checkpoint,
+                                         {.experts = options.experts,
+                                          .memory = memory,
+                                          .context = options.context.value_or(0),
+                                          .kv = options.kv,
+                                          .working = prompt_bytes(checkpoint, ActivationType::kQ8, 0, pool.threads())},
+                                         pool);
   if (options.json) {
     std::printf("%s\n", to_json(result).dump().c_str());
   } else {

@@ -1,9 +1,10 @@
 #include "generate/speculate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <utility>
+
+#include "base/clock.h"
 
 namespace junto {
 namespace {
@@ -19,10 +20,6 @@ constexpr double kRecover = 0.005;        // towards what was expected, with eve
 constexpr double kExpectedPerRow = 0.03;  // work of one more row, beside what it reads
 constexpr int kFirstGuess = 3;            // tokens, before anything was measured
 constexpr double kKeptCalls = 8;          // of the balance: gains of long ago do not pay for today's losses
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 }  // namespace
 

@@ -1,11 +1,11 @@
 #include "moe/expert_cache.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/large_pages.h"
 #include "format/packed_experts.h"
@@ -48,10 +48,6 @@ WeightMatrix matrix_at(const WeightMatrix& stored, const std::byte* data, std::s
   out.data = data;
   out.keep_alive = std::move(keep_alive);
   return out;
-}
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 }  // namespace
